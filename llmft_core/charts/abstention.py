@@ -1,0 +1,18 @@
+"""Does it keep silent where there is no answer? Two by two, zero-shot left, fine-tuned right."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from llmft_core.charts import style
+from llmft_core.charts.pairs import paired_grids
+
+ROWS = {True: "has answer", False: "no answer"}
+COLUMNS = {False: "answered", True: "abstained"}
+
+
+def abstention(frame: pd.DataFrame) -> go.Figure:
+    """Counts and shares of the questions of a row. Columns: side, has_answer, abstained (bool), count, share (0..1)."""
+    if frame.empty:
+        return style.empty("No abstentions to count.")
+    cells = frame.assign(row=frame["has_answer"].map(ROWS), column=frame["abstained"].map(COLUMNS))
+    return paired_grids(cells, list(ROWS.values()), list(COLUMNS.values()), "", "question")

@@ -1,0 +1,128 @@
+"""Both sides of a pair answer the same input: the base and what fine-tuning made of it, token by token."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import DynamicCache
+
+from llmft_core.engine import load
+from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.prompts import Prompter
+
+SIDES = ("zero_shot", "fine_tuned")
+PROBE = "The fox ran over the hill."
+
+
+@dataclass
+class Pair:
+    """A base model and its fine-tuned self: one model with an adapter, two models after full fine-tuning, or the base alone."""
+
+    base: LanguageModel
+    tuned: LanguageModel | None
+    prompter: Prompter
+    proof: dict[str, bool]
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        return SIDES if self.tuned else SIDES[:1]
+
+    @contextmanager
+    def side(self, name: str) -> Iterator[LanguageModel]:
+        """The language model of one side; only inside the block is it sure to be that side."""
+        if name == "fine_tuned":
+            yield self.tuned
+        else:
+            with self.base.zero_shot() as lm:
+                yield lm
+
+
+def open_pair(model: str, prompt_style: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
+    """Load a base with a LoRA folder (`adapter`) or a full fine-tune (`tuned`), and prove that the sides are what they say.
+
+    Raises ValueError if the base side does not equal a plain load, or the fine-tuned side equals the base.
+    """
+    base = load.load(model)
+    prompter = Prompter(base.tokenizer, prompt_style)
+    plain = _probe(base)
+    other = None
+    if adapter is not None:
+        other = base = load.load(model, adapter=adapter)
+    elif tuned is not None:
+        other = load.load(str(tuned))
+    pair = Pair(base, other, prompter, {})
+    with pair.side("zero_shot") as lm:
+        pair.proof["base_equal"] = bool(torch.equal(plain, _probe(lm)))
+    pair.proof["tuned_differs"] = other is None or not torch.equal(plain, _probe(other))
+    if not pair.proof["base_equal"]:
+        raise ValueError("The zero-shot side differs from the base model as it loads alone; this run cannot be compared.")
+    if not pair.proof["tuned_differs"]:
+        raise ValueError("The fine-tuned side answers exactly like the base: its adapter is empty or was not loaded.")
+    return pair
+
+
+@torch.inference_mode()
+def _probe(lm: LanguageModel) -> torch.Tensor:
+    ids = torch.tensor([lm.tokenizer(PROBE)["input_ids"]], device=lm.device)
+    return lm.model(ids).logits[0, -1].float().cpu()
+
+
+@torch.inference_mode()
+def speak(lm: LanguageModel, cache: DynamicCache, ids: list[int]) -> int:
+    """Feed `ids` after what is in `cache`; the most probable next id."""
+    past = cache.get_seq_length()
+    position = torch.arange(past, past + len(ids), device=lm.device)[None]
+    out = lm.model(
+        input_ids=torch.tensor([ids], device=lm.device), position_ids=position, past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
+    return int(out.logits[0, -1].argmax())
+
+
+def stream(
+    pair: Pair,
+    prompts: dict[str, list[int]],
+    max_new_tokens: int,
+    stops: set[int],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, list[int]]]:
+    """Greedy ids of each side so far, the sides in turn after every token; ends when all have stopped.
+
+    `prompts[side]` are the ids that this side reads. A stopping id is not part of the answer.
+    """
+    caches = {side: DynamicCache() for side in prompts}
+    feed = {side: list(ids) for side, ids in prompts.items()}
+    written: dict[str, list[int]] = {side: [] for side in prompts}
+    for _ in range(max_new_tokens):
+        for side in list(feed):
+            with pair.side(side) as lm:
+                token = speak(lm, caches[side], feed[side])
+            if token in stops:
+                del feed[side]
+                continue
+            written[side].append(token)
+            feed[side] = [token]
+            yield side, written[side]
+        if not feed or should_stop():
+            return
+
+
+def conversation(pair: Pair, messages: list[dict[str, str]]) -> list[int]:
+    """Ids of a chat up to the point where the model answers: its chat template, or a plain transcript without one.
+
+    The oldest turns are dropped when the conversation is longer than the model's context.
+    """
+    tokenizer = pair.base.tokenizer
+    for start in range(len(messages)):
+        turns = messages[start:]
+        if tokenizer.chat_template:
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            names = {"user": "User", "assistant": "Assistant", "system": "System"}
+            text = "".join(f"{names.get(turn['role'], 'User')}: {turn['content']}\n" for turn in turns) + "Assistant:"
+            ids = tokenizer(text)["input_ids"]
+        if len(ids) < pair.base.context - 32:
+            return ids
+    raise ValueError("The message is longer than the model can read; shorten it.")

@@ -1,0 +1,126 @@
+"""From words to token ids: the one path that training, scoring and generation share.
+
+A prompt is two runs of ids, `prefix` (equal for all examples of a paragraph) and `question`; an answer is a third.
+They are tokenized apart and joined as ids, so that no answer can change how its prompt is cut.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from llmft_core.tasks.base import Prompt
+
+SHORTEST_PREFIX = 16  # tokens of the shared text that must be left after cutting
+
+
+class Encoded(NamedTuple):
+    """Token ids of one prompt; the model reads `prefix` then `question`."""
+
+    prefix: tuple[int, ...]
+    question: tuple[int, ...]
+    truncated: bool = False
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.prefix + self.question
+
+
+class Prompter:
+    """Turns prompts and answers into ids for one tokenizer: its chat template if it has one, plain text otherwise.
+
+    Raises ValueError if the tokenizer merges tokens across the border of prefix and question, or repeats BOS.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, style: str = "auto"):
+        self.tokenizer = tokenizer
+        self.is_chat = bool(tokenizer.chat_template) if style == "auto" else style == "chat"
+        self.space = "" if self.is_chat else " "
+        self._assert_prefix_stable(Prompt("Read this.\nA fox ran.\n", "Question: Who ran?\nAnswer:"))
+
+    def text(self, prompt: Prompt) -> Prompt:
+        """The exact words that the model reads, chat template included."""
+        if not self.is_chat:
+            return prompt
+        turn = [{"role": "user", "content": prompt.prefix + prompt.question}]
+        whole = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        start = whole.find(prompt.prefix)
+        if start < 0:
+            raise ValueError("The chat template rewrites the prompt, so its shared part cannot be found; use a plain prompt.")
+        border = start + len(prompt.prefix)
+        return Prompt(whole[:border], whole[border:])
+
+    def encode(self, prompt: Prompt) -> Encoded:
+        """Ids of one prompt, BOS in front at most once."""
+        prefix, question = self.text(prompt)
+        return Encoded(tuple(self._begin(prefix)), tuple(self._ids(question)))
+
+    def encode_all(self, prompts: list[Prompt], longest: int, answer_room: int) -> list[Encoded]:
+        """Ids of many prompts; where prompt and answer would pass `longest` tokens the shared text is cut at its end.
+
+        The question and the instruction are never cut, and prompts that share a prefix still share it afterwards.
+        Raises ValueError if a question alone is too long.
+        """
+        prefixes = {prompt.prefix: None for prompt in prompts}
+        encoded = [self.encode(prompt) for prompt in prompts]
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, item in enumerate(encoded):
+            groups[item.prefix].append(index)
+        assert len(groups) <= len(prefixes)
+        for prefix, members in groups.items():
+            room = longest - answer_room - max(len(encoded[index].question) for index in members)
+            if len(prefix) <= room:
+                continue
+            if room < min(SHORTEST_PREFIX, len(prefix)):
+                raise ValueError(
+                    f"A question is too long: with its answer it leaves no room for its text in {longest} tokens; shorten it."
+                )
+            newline = tuple(self._ids("\n"))
+            cut = prefix[: room - len(newline)] + newline
+            for index in members:
+                encoded[index] = Encoded(cut, encoded[index].question, truncated=True)
+        return encoded
+
+    def answer(self, text: str, end: bool = True) -> tuple[int, ...]:
+        """Ids of an answer that follows a prompt, with the end-of-sequence token that is taught after it."""
+        ids = tuple(self._ids(self.space + text))
+        return (*ids, self.tokenizer.eos_token_id) if end else ids
+
+    def labels(self, names: tuple[str, ...]) -> list[tuple[int, ...]]:
+        """Ids of each label. Raises ValueError if one label's ids begin another's: they could not be told apart."""
+        found = [self.answer(name, end=False) for name in names]
+        for i, one in enumerate(found):
+            for j, other in enumerate(found):
+                if i != j and other[: len(one)] == one:
+                    raise ValueError(
+                        f"This tokenizer writes the labels '{names[i]}' and '{names[j]}' with colliding tokens; rename a label."
+                    )
+        return found
+
+    def write(self, ids: list[int]) -> str:
+        """The text of generated ids, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def line_breaks(self) -> set[int]:
+        """Ids of every token that holds a line break."""
+        texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
+        return {i for i, text in enumerate(texts) if "\n" in text}
+
+    def _begin(self, text: str) -> list[int]:
+        ids = self._ids(text)
+        bos = self.tokenizer.bos_token_id
+        if not self.is_chat and bos is not None and self.tokenizer("a")["input_ids"][0] == bos:
+            ids = [bos, *ids]
+        if bos is not None and bos != self.tokenizer.eos_token_id and ids.count(bos) > 1:
+            raise ValueError("The prompt begins with BOS more than once; the chat template of this tokenizer is broken.")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _assert_prefix_stable(self, prompt: Prompt) -> None:
+        prefix, question = self.text(prompt)
+        for border, whole in ((self._ids(prefix) + self._ids(question), prefix + question),
+                              (self._ids(question) + self._ids(self.space + "fox"), question + self.space + "fox")):  # fmt: skip
+            if border != self._ids(whole):
+                raise ValueError("This tokenizer merges across the border of prompt parts; the prompt tree would not be exact.")

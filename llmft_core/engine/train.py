@@ -1,0 +1,234 @@
+"""Learning through transformers' Trainer, on prompt trees: one optimizer step sees `batch_size` examples, packed."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.prompts import Encoded
+from llmft_core.engine.tree import Layout, batches, grow, lay_out, masks
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training example as ids: what is read and what must be written after it."""
+
+    prompt: Encoded
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Numbers of one logged step; `loss` is the mean cross-entropy per answer token in nats since the last one."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    examples: int
+    examples_per_second: float
+
+
+@dataclass(frozen=True)
+class Schooling:
+    """How long and how strongly; `probes` is how often the held-out examples are scored in the whole run."""
+
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    patience: int
+    seed: int
+    probes: int = 10
+    headline: str = ""
+
+
+def plan(lessons: Sequence[Lesson], batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+    """Which lessons each optimizer step sees. Lessons of one paragraph stay together; paragraphs are shuffled anew each epoch.
+
+    Every lesson is seen once per epoch; a paragraph with more questions than `batch_size` is spread over several steps.
+    """
+    paragraphs: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, lesson in enumerate(lessons):
+        paragraphs[lesson.prompt.prefix].append(index)
+    steps_in_all = max(1, round(epochs * len(lessons) / batch_size))
+    random = np.random.default_rng(seed)
+    steps: list[list[int]] = []
+    for _ in range(math.ceil(epochs)):
+        chunks = []
+        for members in paragraphs.values():
+            shuffled = random.permutation(members).tolist()
+            chunks += [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
+        steps += _fill([chunks[i] for i in random.permutation(len(chunks))], batch_size)
+    return steps[: max(steps_in_all, 1)] if epochs != int(epochs) else steps
+
+
+def _fill(chunks: list[list[int]], batch_size: int) -> list[list[int]]:
+    """Steps of `batch_size` lessons: chunks one after the other, the one at a border cut in two."""
+    order = [index for chunk in chunks for index in chunk]
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+class Steps(torch.utils.data.Dataset):
+    """The whole schooling as a list: item i is what optimizer step i sees."""
+
+    def __init__(self, lessons: Sequence[Lesson], steps: list[list[int]]):
+        self.lessons, self.steps = lessons, steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> list[Lesson]:
+        return [self.lessons[i] for i in self.steps[index]]
+
+
+@contextmanager
+def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor):
+    """Inside this block a forward pass gives logits [n, V] at those places alone: a hook in front of the head gathers them."""
+    hook = lm.causal.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def answer_loss(lm: LanguageModel, layout: Layout, model: torch.nn.Module | None = None) -> torch.Tensor:
+    """Summed cross-entropy in nats of all answer tokens of a layout, with gradients; `model` is a wrapper (DDP) around the same."""
+    target = layout.targets
+    with head_only_at(lm, target["row"], target["column"]):
+        logits = (model or lm.model)(
+            input_ids=layout.ids,
+            attention_mask=masks(lm, layout.visible(), layout.positions, layout.positions),
+            position_ids=layout.positions,
+            use_cache=False,
+        ).logits
+    return torch.nn.functional.cross_entropy(logits.float(), target["token"], reduction="sum")
+
+
+class TreeTrainer(Trainer):
+    """Trainer whose batch is one step's lessons as prompt trees, and whose evaluation is the task's own metric."""
+
+    def __init__(self, lm: LanguageModel, probe: Callable[[int], dict[str, float]] | None, **kwargs):
+        super().__init__(model=lm.model, **kwargs)
+        self.lm, self.probe = lm, probe
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        layout = inputs["layout"].to(self.lm.device)
+        loss = answer_loss(self.lm, layout, model) / len(layout.targets["token"])
+        return (loss, None) if return_outputs else loss
+
+    def _prepare_inputs(self, inputs):
+        return inputs  # the layout moves itself
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """The probe's metrics as `eval_<name>`, seen by early stopping and by the choice of the best checkpoint."""
+        was_training = self.model.training
+        self.model.eval()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.probe(self.state.global_step).items()}
+        self.model.train(was_training)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class Listener(TrainerCallback):
+    """Passes progress on, and stops the training when asked to."""
+
+    def __init__(self, say: Callable[[Progress], None], should_stop: Callable[[], bool], steps: list[list[int]]):
+        self.say, self.should_stop, self.stopped = say, should_stop, False
+        self.seen = np.cumsum([len(step) for step in steps])
+        self.last = (0, 0.0)
+
+    def on_train_begin(self, args, state, control, **_):
+        self.last = (state.global_step, time.perf_counter())
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "loss" not in (logs or {}):
+            return
+        before, then = self.last
+        now, seen = time.perf_counter(), int(self.seen[state.global_step - 1])
+        fresh = seen - (int(self.seen[before - 1]) if before else 0)
+        self.last = (state.global_step, now)
+        loss, rate = float(logs["loss"]), float(logs["learning_rate"])
+        self.say(Progress(state.global_step, state.max_steps, loss, rate, seen, fresh / max(now - then, 1e-9)))
+
+    def on_step_end(self, args, state, control, **_):
+        if self.should_stop():
+            self.stopped = control.should_training_stop = control.should_save = True
+            args.load_best_model_at_end = False  # a cancelled run keeps its last weights, not its best
+        return control
+
+
+def teach(
+    lm: LanguageModel,
+    lessons: Sequence[Lesson],
+    schooling: Schooling,
+    folder: Path,
+    say: Callable[[Progress], None],
+    probe: Callable[[int], dict[str, float]] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+) -> bool:
+    """Train `lm.model` in place and leave it at its best probe. True if it ran to its end, False if it was stopped.
+
+    Checkpoints (best and last) lie in `folder`. Only parameters that require gradients are trained.
+    """
+    steps = plan(lessons, schooling.batch_size, schooling.epochs, schooling.seed)
+    every = max(1, len(steps) // schooling.probes)
+    listener = Listener(say, should_stop, steps)
+    stopper = [EarlyStoppingCallback(schooling.patience)] if probe and schooling.patience else []
+    trainer = TreeTrainer(
+        lm,
+        probe,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            max_steps=len(steps),
+            per_device_train_batch_size=1,
+            learning_rate=schooling.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=min(100, max(1, len(steps) // 20)),
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            bf16=lm.device.type == "cuda" and next(lm.model.parameters()).dtype == torch.float32,
+            use_cpu=lm.device.type == "cpu",
+            optim="adamw_torch_fused",
+            logging_steps=max(1, len(steps) // 60),
+            logging_nan_inf_filter=False,
+            eval_strategy="steps" if probe else "no",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=2,
+            load_best_model_at_end=bool(probe),
+            metric_for_best_model=f"eval_{schooling.headline}" if probe else None,
+            greater_is_better=True if probe else None,
+            train_sampling_strategy="sequential",
+            remove_unused_columns=False,
+            report_to="none",
+            disable_tqdm=True,
+            seed=schooling.seed,
+        ),
+        train_dataset=Steps(lessons, steps),
+        eval_dataset=Steps(lessons, steps[:1]) if probe else None,
+        data_collator=lambda items: {"layout": lay_out_lessons(lm, items[0])},
+        callbacks=[listener, *stopper],
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = resume and any(folder.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=True if checkpoint else None)
+    lm.model.eval()
+    return not listener.stopped
+
+
+def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson]) -> Layout:
+    """One batch of prompt trees with each lesson's answer as a leaf."""
+    trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons])
+    ordered = [tree for batch in batches(trees, 10**9) for tree in batch]
+    return lay_out(ordered, lm.tokenizer.pad_token_id)

@@ -1,0 +1,189 @@
+"""The prompt tree: a shared prefix once, its questions as branches, continuations as leaves. Exact on stock models.
+
+    prefix ─┬─ question 0 ─┬─ leaf 0        one row of tokens; a token sees its own ancestors and itself,
+            │              └─ leaf 1        and positions go on from the parent, so that each path from
+            └─ question 1 ─── leaf 0        root to leaf computes what it would compute alone.
+
+The head of the model runs only where a score or a loss needs it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.prompts import Encoded
+
+PREFIX, OUTSIDE = -1, -2  # branch numbers of shared tokens and of padding
+
+
+class Branch(NamedTuple):
+    """One question of example `key` and the continuations that hang on it."""
+
+    key: int
+    question: tuple[int, ...]
+    leaves: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def length(self) -> int:
+        return len(self.question) + sum(max(0, len(leaf) - 1) for leaf in self.leaves)
+
+
+class Tree(NamedTuple):
+    """A prefix and the branches that share it."""
+
+    prefix: tuple[int, ...]
+    branches: tuple[Branch, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens in the row. The last token of a leaf is only ever predicted, so it takes no place."""
+        return len(self.prefix) + sum(branch.length for branch in self.branches)
+
+
+def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]], widest: int = 384) -> list[Tree]:
+    """Trees of all prompts: equal prefixes share a row, at most about `widest` tokens of branches in each.
+
+    `leaves[i]` hang on prompt i; the key of a branch is i. The limit keeps attention, quadratic in a row, cheap.
+    """
+    groups: dict[tuple[int, ...], list[Branch]] = defaultdict(list)
+    for key, (prompt, hung) in enumerate(zip(prompts, leaves, strict=True)):
+        groups[prompt.prefix].append(Branch(key, prompt.question, tuple(hung)))
+    trees = []
+    for prefix, branches in groups.items():
+        row: list[Branch] = []
+        used = 0
+        for branch in sorted(branches, key=lambda branch: branch.length):
+            if row and used + branch.length > widest:
+                trees.append(Tree(prefix, tuple(row)))
+                row, used = [], 0
+            row.append(branch)
+            used += branch.length
+        trees.append(Tree(prefix, tuple(row)))
+    return trees
+
+
+def batches(trees: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
+    """Trees in batches of at most `tokens` padded tokens, longest first, so that rows of a batch are alike in length."""
+    batch: list[Tree] = []
+    for tree in sorted(trees, key=lambda tree: -tree.length):
+        if batch and (len(batch) + 1) * batch[0].length > tokens:
+            yield batch
+            batch = []
+        batch.append(tree)
+    if batch:
+        yield batch
+
+
+@dataclass
+class Layout:
+    """Trees as tensors: ids, positions, branch and leaf number of each token, all [B, T]; and where to look.
+
+    `ends[key]` is (row, column) of the last token of that question. `targets` are the leaf tokens to be predicted:
+    arrays row, column (of the token before), token, key, leaf.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    branch: torch.Tensor
+    leaf: torch.Tensor
+    ends: dict[int, tuple[int, int]]
+    targets: dict[str, torch.Tensor]
+    branch_of: dict[int, int]
+
+    def to(self, device: torch.device) -> "Layout":
+        """The same layout with its tensors on `device`."""
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "positions", "branch", "leaf")}
+        targets = {name: value.to(device) for name, value in self.targets.items()}
+        return Layout(**moved, ends=self.ends, targets=targets, branch_of=self.branch_of)
+
+    def visible(self) -> torch.Tensor:
+        """[B, T, T], True where the row token may look at the column token."""
+        length = self.ids.shape[1]
+        earlier = torch.ones(length, length, dtype=torch.bool, device=self.ids.device).tril()
+        return sees(self.branch, self.leaf, self.branch, self.leaf) & earlier
+
+
+def sees(branch_q, leaf_q, branch_k, leaf_k) -> torch.Tensor:
+    """[B, Q, K]: a key is shared, or lies on the query's own branch and there on the trunk or on the same leaf."""
+    on_branch = branch_q[:, :, None] == branch_k[:, None, :]
+    on_leaf = (leaf_k[:, None, :] == -1) | (leaf_q[:, :, None] == leaf_k[:, None, :])
+    return (branch_k[:, None, :] == PREFIX) | (on_branch & on_leaf)
+
+
+def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
+    """Put trees side by side as the rows of one batch, padded at the right."""
+    width = max(tree.length for tree in trees)
+    ids = np.full((len(trees), width), pad, dtype=np.int64)
+    positions, leaf = np.zeros_like(ids), np.full_like(ids, -1)
+    branch = np.full_like(ids, OUTSIDE)
+    ends, branch_of, targets = {}, {}, []
+    for row, tree in enumerate(trees):
+        at = root = len(tree.prefix)
+        ids[row, :root], positions[row, :root], branch[row, :root] = tree.prefix, range(root), PREFIX
+        for number, (key, question, leaves) in enumerate(tree.branches):
+            depth = root + len(question)
+            ids[row, at : at + len(question)] = question
+            positions[row, at : at + len(question)] = range(root, depth)
+            branch[row, at : at + len(question)] = number
+            at += len(question)
+            ends[key], branch_of[key], end = (row, at - 1), number, at - 1
+            for leaf_number, tokens in enumerate(leaves):
+                body = len(tokens) - 1
+                ids[row, at : at + body], branch[row, at : at + body] = tokens[:-1], number
+                positions[row, at : at + body], leaf[row, at : at + body] = range(depth, depth + body), leaf_number
+                columns = [end, *range(at, at + body)]
+                targets += [(row, c, token, key, leaf_number) for c, token in zip(columns, tokens, strict=True)]
+                at += body
+    columns = torch.tensor(targets, dtype=torch.long).reshape(-1, 5).T
+    named = dict(zip(("row", "column", "token", "key", "leaf"), columns, strict=True))
+    tensors = (torch.from_numpy(array) for array in (ids, positions, branch, leaf))
+    return Layout(*tensors, ends=ends, targets=named, branch_of=branch_of)
+
+
+def masks(lm: LanguageModel, visible: torch.Tensor, positions_q: torch.Tensor, positions_k: torch.Tensor):
+    """The attention mask in the form that this architecture takes: 4-D, with a sliding-window twin for Gemma-2.
+
+    `visible` is [B, Q, K]; sdpa takes booleans, eager attention adds a float mask.
+    """
+    config = lm.causal.config
+    full = _as_mask(lm, visible)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if "sliding_attention" not in kinds:
+        return full
+    near = positions_q[:, :, None] - positions_k[:, None, :] < config.sliding_window
+    return {"full_attention": full, "sliding_attention": full if bool(near.all()) else _as_mask(lm, visible & near)}
+
+
+def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
+    if lm.causal.config._attn_implementation == "sdpa":
+        return visible[:, None]
+    dtype = lm.causal.dtype
+    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], torch.finfo(dtype).min)
+
+
+def hidden_states(lm: LanguageModel, layout: Layout, cache=None) -> torch.Tensor:
+    """Last hidden states [B, T, H] of a layout; with `cache`, keys and values are kept there."""
+    return lm.causal.base_model(
+        input_ids=layout.ids,
+        attention_mask=masks(lm, layout.visible(), layout.positions, layout.positions),
+        position_ids=layout.positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).last_hidden_state
+
+
+def head(lm: LanguageModel, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits in float32 for hidden states [n, H]: over the vocabulary, or over the token ids `rows` alone."""
+    output = lm.causal.get_output_embeddings()
+    if rows is None:
+        logits = output(hidden)
+    else:
+        bias = None if output.bias is None else output.bias[rows]
+        logits = torch.nn.functional.linear(hidden, output.weight[rows], bias)
+    cap = getattr(lm.causal.config, "final_logit_softcapping", None)
+    return logits.float() if not cap else cap * torch.tanh(logits.float() / cap)

@@ -1,0 +1,121 @@
+"""What a run says while it works: small typed records, appended to events.jsonl, one JSON object a line.
+
+    {"kind": "started", "at": 1764000000.0, "pid": 4242, "device": "cpu"}
+    {"kind": "evaluated", "at": …, "side": "zero_shot", "step": 0, "metrics": {"accuracy": 0.509}, "final": true}
+    {"kind": "step", "at": …, "step": 5, "steps": 120, "loss": 0.61, "learning_rate": 0.001, "examples_per_second": 50.2}
+
+A reader stops at the last newline and skips kinds that it does not know.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything that a run says; `at` is in seconds since 1970."""
+
+    kind: ClassVar[str]
+    at: float = field(default_factory=time.time, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The worker holds the lock and begins; said again when a run is resumed."""
+
+    kind = "started"
+    pid: int
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """What the worker is doing now. `name` is one of: loading, zero-shot, training, fine-tuned, weights."""
+
+    kind = "stage"
+    name: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One logged optimizer step; `loss` is the mean since the last one, `examples` those seen so far."""
+
+    kind = "step"
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    examples: int = 0
+    examples_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """Metrics (0..1) of one side on `n` examples; `final` says that they are the run's result and not a probe."""
+
+    kind = "evaluated"
+    side: str
+    step: int
+    n: int
+    metrics: dict[str, float]
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """Everything is written."""
+
+    kind = "finished"
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """It ended with an error. `reason` is one of: out-of-memory, gated, network, disk-full, bad-data, bad-config, other."""
+
+    kind = "failed"
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled(Event):
+    """Somebody asked it to stop; the last adapter is kept."""
+
+    kind = "cancelled"
+    step: int
+
+
+KINDS: dict[str, type[Event]] = {c.kind: c for c in (Started, Stage, Step, Evaluated, Finished, Failed, Cancelled)}
+
+
+def append(path: Path, event: Event) -> None:
+    """Add one line; a single write, so that a reader never sees half of two."""
+    line = json.dumps({"kind": event.kind, **asdict(event)}, ensure_ascii=False)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read(path: Path) -> list[Event]:
+    """All whole lines so far, oldest first; an absent file has none, a damaged line is skipped."""
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    found = (_parse(line) for line in text[: text.rfind("\n") + 1].splitlines())
+    return [event for event in found if event is not None]
+
+
+def _parse(line: str) -> Event | None:
+    try:
+        record = json.loads(line)
+        kind = KINDS[record.pop("kind")]
+        known = {key: value for key, value in record.items() if key in kind.__dataclass_fields__}
+        return kind(**known)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

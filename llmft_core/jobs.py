@@ -1,0 +1,299 @@
+"""Processes: start a run, queue it, stop it, resume it, ask a child for one answer. The only file that starts one.
+
+A run is worked off by a detached child, `python -m llmft_core.worker FOLDER`, which outlives whoever started it. What
+it does is read from its folder; nothing here is remembered.
+"""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmft_core import files, runs
+from llmft_core.events import Started
+from llmft_core.runs import Run, State
+
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+START_SECONDS = 15.0  # for a child to take its lock
+GRACE = 20.0  # from the stop file to SIGTERM: an optimizer step of a large model
+HARD_GRACE = 10.0  # from SIGTERM to SIGKILL
+POLITE = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread that spins takes the other process's core
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class CallFailed(RuntimeError):
+    """A child ended with an error that is nobody's input; the message is one sentence."""
+
+
+def start(run: Run) -> None:
+    """Start the worker of a new run, which waits until no other trains. Raises ValueError if at work or finished."""
+    _launch(run, resume=False, refuse=("running", "finished"))
+
+
+def resume(run: Run) -> None:
+    """Start a run again from its last checkpoint. Raises ValueError if it ships, is damaged, at work or finished."""
+    _launch(run, resume=True, refuse=("queued", "running", "finished"))
+
+
+def _launch(run: Run, resume: bool, refuse: tuple[str, ...]) -> None:
+    state = run.state()
+    if run.shipped or run.damage:
+        raise ValueError(f"{run.name} {'ships with llmft' if run.shipped else 'is damaged'} and cannot be started.")
+    if run.is_held() or state.kind in refuse:
+        raise ValueError(f"{run.name} is {state.kind}: it cannot be started again.")
+    try:
+        (run.path / "stop").unlink(missing_ok=True)
+        with (run.path / "log.txt").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "llmft_core.worker", str(run.path)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, env=environment(run.path.parent, LLMFT_RESUME="1" if resume else ""),
+            )  # fmt: skip
+    except OSError as error:
+        raise ValueError(files.sentence(error)) from None
+    deadline = time.monotonic() + START_SECONDS
+    while child.poll() is None and not run.is_held() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    threading.Thread(target=child.wait, daemon=True).start()  # so that it does not stay a zombie of ours
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    """What a child finds in its environment."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", ""))))
+    return os.environ | POLITE | {"PYTHONPATH": path, "LLMFT_RUNS_DIR": str(root)} | {"LLMFT_RESUME": ""} | more
+
+
+def wait(run: Run, timeout: float | None = None) -> State:
+    """Wait until the run is neither queued nor running, or `timeout` seconds are over; what it is then."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while (state := run.state()).is_active or run.is_held():
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return state
+
+
+def ask_to_stop(run: Run) -> None:
+    """Leave the `stop` file and return at once. Raises ValueError if the run is not at work."""
+    state = run.state()
+    if run.shipped or not state.is_active:
+        raise ValueError(f"{run.name} is {state.kind}: there is nothing to stop.")
+    try:
+        (run.path / "stop").touch()
+    except OSError as error:
+        raise ValueError(files.sentence(error)) from None
+
+
+def stop(run: Run, grace: float = GRACE, hard_grace: float = HARD_GRACE) -> State:
+    """Stop in stages: `stop` file, after `grace` seconds SIGTERM, after `hard_grace` more SIGKILL; its last state.
+
+    Asked nicely, a worker keeps the last adapter and says Cancelled. Raises ValueError if the run is not at work.
+    """
+    ask_to_stop(run)
+    for seconds, number in ((grace, signal.SIGTERM), (hard_grace, signal.SIGKILL)):
+        if not wait(run, seconds).is_active and not run.is_held():
+            break
+        _signal(run, number)
+    return wait(run, 5.0)
+
+
+def stop_in_background(run: Run) -> None:
+    """The same without waiting: the request is made now, the deadlines are kept by a thread."""
+    ask_to_stop(run)
+
+    def keep_deadlines() -> None:
+        with contextlib.suppress(ValueError):  # it stopped meanwhile
+            stop(run)
+
+    threading.Thread(target=keep_deadlines, daemon=True).start()
+
+
+def _signal(run: Run, number: int) -> None:
+    """To the worker of this run (SIGKILL: and its own children), if it is certain that it is ours and lives."""
+    pid = next((event.pid for event in reversed(run.history()) if isinstance(event, Started)), 0)
+    if pid and run.is_held() and _is_worker(pid, run):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            is_leader = os.getpgid(pid) == pid
+            (os.killpg if is_leader and number == signal.SIGKILL else os.kill)(pid, number)
+
+
+def _is_worker(pid: int, run: Run) -> bool:
+    """Not another process that has the number by now, here or on a machine that shares the folder."""
+    with contextlib.suppress(OSError):
+        return os.fsencode(str(run.path)) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return not Path("/proc/self/cmdline").exists()
+
+
+def call(what: str, request: dict) -> dict:
+    """Have one job of `worker/calls.py` done by a child and return its answer; its progress goes to our stderr.
+
+    Raises ValueError with the child's sentence if the input was at fault, CallFailed if anything else was.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", "llmft_core.worker.calls", what],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment(runs.root()),
+    )  # fmt: skip
+    try:
+        answers, _ = child.communicate(files.to_json(request))
+    except BaseException:  # Ctrl-C, mostly
+        end(child)
+        raise
+    try:
+        answer = json.loads(answers.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        why = "it was killed, perhaps for lack of memory" if child.returncode < 0 else f"exit code {child.returncode}"
+        raise CallFailed(f"The process for '{what}' ended without an answer: {why}.") from None
+    if "result" in answer:
+        return answer["result"]
+    if answer["reason"] in ("out-of-memory", "other"):
+        raise CallFailed(answer["message"])
+    raise ValueError(answer["message"])
+
+
+def end(child: subprocess.Popen, grace: float = 3.0) -> None:
+    """SIGTERM, then SIGKILL, then gone."""
+    for stage in (child.terminate, child.kill):
+        with contextlib.suppress(ProcessLookupError):
+            stage()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace)
+            return
+
+
+class Speaker:
+    """The process that answers the playground (`worker/speaker.py`): started by the first question, ended when idle.
+
+    One request is answered at a time; others wait. Every `ask` ends: with done, with an error, or by a time limit.
+    """
+
+    def __init__(self, silence: float = 300.0, idle: float = 600.0, command: tuple[str, ...] = ()):
+        self.silence, self.idle = silence, idle  # seconds without a word until it is given up; without a question
+        self.command = command or (sys.executable, "-m", "llmft_core.worker.speaker")
+        self._child: subprocess.Popen | None = None
+        self._said: queue.Queue[dict | None] = queue.Queue()
+        self._turn = threading.Lock()
+        self._last_id = 0
+        self._timer: threading.Timer | None = None
+        atexit.register(self.close)
+
+    def ask(self, request: dict) -> Iterator[dict]:
+        """Send the request, yield its events up to "done" or "error". Closing the iterator cancels the request."""
+        if not self._turn.acquire(timeout=self.silence):
+            yield {"event": "error", "message": "The model is busy with another question: try again in a moment."}
+            return
+        try:
+            self._last_id += 1
+            yield from self._answers({**request, "id": self._last_id})
+        finally:
+            self._start_timer()
+            self._turn.release()
+
+    def _answers(self, request: dict) -> Iterator[dict]:
+        over = False
+        try:
+            if self._child is None or self._child.poll() is not None:
+                self._end()
+                self._start()
+            self._write(request)
+            while not over:
+                event = self._next(request["id"])
+                over = event.get("event") in ("done", "error")
+                yield event
+        except (OSError, queue.Empty) as error:
+            over = True
+            self._end()
+            is_silent = isinstance(error, queue.Empty)
+            why = f"said nothing for {self.silence:.0f} seconds" if is_silent else f"ended ({files.last_line(error)})"
+            message = f"The model's process {why}; ask again to start it anew. Its log is {self.log}."
+            yield {"id": request["id"], "event": "error", "message": message}
+        finally:
+            if not over:  # the reader went away: nobody needs the rest
+                self._last_id += 1
+                with contextlib.suppress(OSError):
+                    self._write({"id": self._last_id, "do": "cancel", "target": request["id"]})
+
+    def _next(self, number: int) -> dict:
+        """The next event of this request; what an earlier, cancelled one still says is passed over."""
+        while True:
+            event = self._said.get(timeout=self.silence)
+            if event is None:
+                raise OSError("killed, perhaps for lack of memory")
+            if event.get("id") == number:
+                return event
+
+    @property
+    def log(self) -> Path:
+        return runs.root() / "speaker.log"
+
+    def _write(self, request: dict) -> None:
+        self._child.stdin.write(files.to_json(request) + "\n")
+        self._child.stdin.flush()
+
+    def _start(self) -> None:
+        runs.root().mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._child = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                text=True, encoding="utf-8", errors="replace", env=environment(runs.root()), start_new_session=True,
+            )  # fmt: skip
+        self._said = queue.Queue()
+        threading.Thread(target=_listen, args=(self._child.stdout, self._said), daemon=True).start()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = threading.Timer(self.idle, self._end_if_idle)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _end_if_idle(self) -> None:
+        if self._turn.acquire(blocking=False):
+            self._end()
+            self._turn.release()
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            with contextlib.suppress(OSError):
+                child.stdin.close()  # it ends when nobody can ask any more
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.5)
+            end(child)
+
+    def close(self) -> None:
+        """End the process; the next `ask` starts another."""
+        self._stop_timer()
+        self._end()
+
+
+@functools.cache
+def speaker() -> Speaker:
+    """The one of this process."""
+    return Speaker()
+
+
+def _listen(stream, said: queue.Queue) -> None:
+    for line in stream:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                said.put(event)
+    said.put(None)

@@ -1,0 +1,206 @@
+"""The frame around the tabs: header, the three choices, the verdict; and who redraws what when a choice changes.
+
+Tabs know nothing of each other. Each hands a `View` to the page: how to draw it for a choice. Only the open tab is drawn.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from llmft_core import jobs, runs, words
+from llmft_core.ui import choice, html, machine
+from llmft_core.ui.choice import Choice
+
+# What the URL keeps, so that a reload and a shared link show the same page.
+KEEP_IN_URL = """(task, model, run, tab) => {
+  const url = new URL(window.location);
+  for (const [key, value] of Object.entries({task, model, run, tab}))
+    value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
+  window.history.replaceState({}, '', url);
+}"""
+SWITCH_THEME = """() => {
+  const dark = document.body.classList.toggle('dark');
+  const url = new URL(window.location);
+  url.searchParams.set('__theme', dark ? 'dark' : 'light');
+  window.history.replaceState({}, '', url);
+}"""
+QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass
+class View:
+    """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse(choice)` only what moves."""
+
+    draw: Callable[..., dict]
+    outputs: list
+    inputs: list = field(default_factory=list)
+    pulse: Callable[[Choice], dict] | None = None
+
+
+class Move(NamedTuple):
+    """Where a handler wants to go: another run, another tab; None keeps what is there. `more` are updates beside it."""
+
+    run: str | None = None
+    tab: str | None = None
+    more: dict | None = None
+
+
+class Page:
+    """Made inside gr.Blocks; `top()` draws the frame, then each tab registers its view, then `wire()` connects all."""
+
+    def __init__(self, speaker: Any = None):
+        self.speaker = speaker or jobs.Speaker()
+        self.views: dict[str, View] = {}
+        self.tab_items: dict[str, gr.Tab] = {}
+
+    def top(self) -> None:
+        with gr.Row(elem_classes="head"):
+            gr.HTML(html.header(machine.device()), apply_default_css=False)
+            self.theme = gr.Button("Light / dark", size="sm", scale=0, min_width=96, elem_classes="quiet")
+        every = runs.all()
+        first = choice.from_query({}, every)
+        with gr.Row(elem_id="choices"):
+            self.task = gr.Dropdown(
+                choice.tasks_offered(), value=first.task, label="Task", filterable=False, interactive=True,
+                min_width=150, elem_id="task",
+            )  # fmt: skip
+            self.model = gr.Dropdown(
+                choice.models_offered(every), value=first.model, label="Model", filterable=False, interactive=True,
+                min_width=150, elem_id="model",
+            )  # fmt: skip
+            self.run = gr.Dropdown(
+                choice.runs_offered(every, first.task, first.model), value=first.run_name, label="Fine-tuned run",
+                filterable=False, interactive=True, min_width=300, elem_id="run",
+            )  # fmt: skip
+        self.verdict = gr.HTML(verdict_html(first), elem_id="verdict", apply_default_css=False)
+        self.open_tab = gr.Textbox("try", visible="hidden", label="open tab", interactive=True)
+        self.seen = gr.Textbox("", visible="hidden", label="seen", interactive=True)
+        self.timer = gr.Timer(1.0, active=False)
+
+    # ---- events --------------------
+
+    def on(self, event: Callable, fn: Callable | None, inputs: Sequence = (), outputs: Sequence = (), **more):
+        """An event of our own page: not part of any API, without a spinner, values taken as the browser sends them."""
+        return event(fn, list(inputs), list(outputs), **QUIET, preprocess=False, **more)
+
+    def wire(self, demo: gr.Blocks) -> None:
+        """Connect the choices, the tabs and the pulse, after all views are known."""
+        self.theme.click(None, None, None, js=SWITCH_THEME, api_visibility="private")
+        self.inputs = [self.task, self.model, self.run, self.open_tab]
+        self.extra = [component for view in self.views.values() for component in view.inputs]
+        frame = [self.task, self.model, self.run, self.verdict, self.tabs, self.open_tab, self.seen, self.timer]
+        self.outputs = list(dict.fromkeys(frame + [out for view in self.views.values() for out in view.outputs]))
+        self.on(demo.load, self.arrive, self.extra, self.outputs)
+        for box in (self.task, self.model, self.run):
+            self._keep(self.on(box.input, self.choose, self.inputs + self.extra, self.outputs))
+        for name, item in self.tab_items.items():
+            self._keep(
+                self.on(item.select, partial(self.show, name), [*self.inputs[:3], *self.extra], self.outputs)
+            )
+        self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs], self.outputs)
+
+    def moves(self, event: Callable, fn: Callable[..., Move], inputs: Sequence = (), **more):
+        """An event whose handler says where to go (`Move`); the page is redrawn there. Call it after `wire`."""
+
+        def go(*values):
+            mine, rest = values[: len(inputs)], values[len(inputs) :]
+            return self._go(fn(*mine), *rest)
+
+        return self._keep(self.on(event, go, [*inputs, *self.inputs, *self.extra], self.outputs, **more))
+
+    def _keep(self, event):
+        """Then write the choices into the URL."""
+        return event.then(None, self.inputs, None, js=KEEP_IN_URL, **QUIET)
+
+    # ---- handlers --------------------
+
+    def arrive(self, *extra, request: gr.Request = None) -> dict:
+        """A page is loaded: the URL says what to show."""
+        query = dict(request.query_params) if request else {}
+        tab = query.get("tab") if query.get("tab") in self.tab_items else next(iter(self.tab_items))
+        every = runs.all()
+        said = self._frame(choice.from_query(query, every), every) | {self.tabs: gr.Tabs(selected=tab)}
+        return said | self._tab(tab, choice.from_query(query, every), extra)
+
+    def choose(self, task, model, run, tab, *extra) -> dict:
+        every = runs.all()
+        chosen = choice.settle(task, model, run, every)
+        return self._frame(chosen, every) | self._tab(tab, chosen, extra)
+
+    def show(self, tab: str, task, model, run, *extra) -> dict:
+        """A tab is opened: runs may have come and gone meanwhile."""
+        return self.choose(task, model, run, tab, *extra)
+
+    def _go(self, move: Move, task, model, run, tab, *extra) -> dict:
+        every = runs.all()
+        chosen = (move.run and choice.settle_run(move.run, every)) or choice.settle(task, model, run, every)
+        target = move.tab or tab
+        said = self._frame(chosen, every) | self._tab(target, chosen, extra) | (move.more or {})
+        return said | ({self.tabs: gr.Tabs(selected=target)} if move.tab else {})
+
+    def pulse(self, seen, task, model, run, tab) -> dict:
+        """Each second while a run is active: nothing at all unless something was said."""
+        every = runs.all()
+        now = signature(every)
+        if now == seen:
+            return {self.seen: gr.skip()}
+        chosen = choice.settle(task, model, run, every)
+        view = self.views.get(tab)
+        moved = view.pulse(chosen) if view and view.pulse else {}
+        if finished_since(seen, now):
+            return self._frame(chosen, every) | moved
+        return {self.seen: now, self.timer: gr.Timer(active=is_active(every))} | moved
+
+    def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
+        return {
+            self.task: chosen.task,
+            self.model: gr.Dropdown(choices=choice.models_offered(every), value=chosen.model),
+            self.run: gr.Dropdown(
+                choices=choice.runs_offered(every, chosen.task, chosen.model), value=chosen.run_name
+            ),
+            self.verdict: verdict_html(chosen),
+            self.seen: signature(every),
+            self.timer: gr.Timer(active=is_active(every)),
+        }
+
+    def _tab(self, tab: str, chosen: Choice, extra: Sequence) -> dict:
+        view = self.views.get(tab)
+        if view is None:
+            return {self.open_tab: tab}
+        values = dict(zip(self.extra, extra, strict=False))
+        return {self.open_tab: tab} | view.draw(chosen, *(values.get(box) for box in view.inputs))
+
+
+def verdict_html(chosen: Choice) -> str:
+    said = words.verdict(chosen.metrics)
+    hint = ""
+    if chosen.run is None:
+        hint = "Start one in Train: about a minute here." if chosen.model == "mini" else "Start one in Train."
+    elif not chosen.metrics:
+        said = words.Verdict("none", (words.Piece("This run was stopped before it was measured.", "plain"),))
+        hint = "Try it, or resume it in Runs."
+    return html.verdict(said, hint)
+
+
+def signature(every: Sequence[runs.Run]) -> str:
+    """Everything that can be seen of runs changing, as one short text; equal texts need no redraw."""
+    parts = []
+    for run in every:
+        if run.shipped:
+            continue
+        state = run.state()
+        parts.append(f"{run.name}:{state.kind}:{len(run.history()) if state.is_active else ''}")
+    return "|".join(parts)
+
+
+def finished_since(before: str, now: str) -> bool:
+    """Whether the set of runs or the state of any of them differs."""
+    kinds = [{tuple(part.split(":")[:2]) for part in (text or "").split("|")} for text in (before, now)]
+    return kinds[0] != kinds[1]
+
+
+def is_active(every: Sequence[runs.Run]) -> bool:
+    return any(not run.shipped and run.state().is_active for run in every)

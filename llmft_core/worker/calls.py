@@ -1,0 +1,79 @@
+"""Single jobs that need torch: `python -m llmft_core.worker.calls NAME` reads a JSON request, prints a JSON answer.
+
+The answer is the last line of stdout: {"result": …}, or {"reason": …, "message": "one sentence"}. Progress goes
+to stderr. A new job is a function from a request to something that JSON can hold, and its name in CALLS.
+"""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from llmft_core import files
+from llmft_core.worker.reasons import explain
+
+
+def evaluate(request: dict) -> dict:
+    """A model on a task: what `evaluate --json` prints."""
+    from llmft_core.worker import recipe
+
+    return recipe.evaluate_only(request)
+
+
+def weights(request: dict) -> list[dict]:
+    """How far each tensor of `tuned` (a model or an adapter folder) is from that of `base`: one dict per tensor."""
+    from llmft_core.engine import weights
+
+    base, tuned = Path(request["base"]), Path(request["tuned"])
+    changes = weights.lora_changes if (tuned / "adapter_config.json").exists() else weights.full_changes
+    return changes(base, tuned).to_dict(orient="records")
+
+
+def pretrain(request: dict) -> dict:
+    """A small model from text; `settings` are fields of `engine.pretrain.Recipe`."""
+    from llmft_core.engine import pretrain
+
+    text = [Path(path) for path in request["text"]]
+    recipe = pretrain.Recipe(**request["settings"])
+    return {"model": pretrain.pretrain(text, Path(request["out"]), recipe, request["resume"])}
+
+
+def bits_per_byte(request: dict) -> dict:
+    """How well a model predicts a text file; lower is better."""
+    from llmft_core.engine import load, pretrain
+
+    lm = load.load(request["model"])
+    text = "\n".join(pretrain.documents(Path(request["text"])))
+    return {"bits_per_byte": pretrain.bits_per_byte(lm.model, lm.tokenizer, text)}
+
+
+CALLS = {"evaluate": evaluate, "weights": weights, "pretrain": pretrain, "bits_per_byte": bits_per_byte}
+
+
+def answer(name: str, request: dict) -> dict:
+    """{"result"} of the job, or {"reason", "message"} of its error."""
+    try:
+        return {"result": CALLS[name](request)}
+    except BaseException as error:
+        reason, message = explain(error, str(request.get("model") or ""))
+        if reason == "other":
+            print(files.hide_token("".join(traceback.format_exception(error))), file=sys.stderr)
+            message = message.replace(" (see log.txt)", "")
+        return {"reason": reason, "message": message}
+
+
+def main(name: str) -> None:
+    request = json.load(sys.stdin)
+    to_parent = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+    try:
+        to_parent.write(files.to_json(answer(name, request)) + "\n")
+        to_parent.flush()
+    except BrokenPipeError:  # nobody waits any more
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

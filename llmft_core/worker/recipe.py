@@ -1,0 +1,192 @@
+"""One run from beginning to end, as a story: load, zero-shot, train, fine-tuned, verdict, weights."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from llmft_core.config import RunConfig
+from llmft_core.engine import load, train, weights
+from llmft_core.events import Evaluated, Event, Stage, Step
+from llmft_core.runs import Cancelled, Run
+from llmft_core.worker import cache, provenance, report
+from llmft_core.worker.lessons import Lessons
+
+KEEP_FLOAT32_BELOW = 500_000_000  # parameters: larger full fine-tunes are saved in bf16
+BETWEEN_TICKS = 0.5  # seconds
+
+
+class Telling:
+    """The run's voice and its clock: says stages, and stops a long evaluation when asked to."""
+
+    def __init__(self, say: Callable[[Event], None], should_stop: Callable[[], bool]):
+        self.say, self.should_stop = say, should_stop
+        self.begun = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int = 0):
+        """Say that a stage begins, take its time, and hand out a tick for its progress."""
+        self.say(Stage(name, 0, total))
+        start = last = time.perf_counter()
+
+        def tick(done: int) -> None:
+            nonlocal last
+            if self.should_stop():
+                raise Cancelled(0)
+            if time.perf_counter() - last > BETWEEN_TICKS:
+                last = time.perf_counter()
+                self.say(Stage(name, done, total))
+
+        yield tick
+        self.seconds[name] = time.perf_counter() - start
+
+
+def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool], resume: bool = False) -> None:
+    """Work the run off and write its files. Raises Cancelled when asked to stop; the last weights are kept then."""
+    config, telling = run.config.resolved(), Telling(say, should_stop)
+    with telling.stage("loading"):
+        parts = Lessons(config)
+    before = zero_shot(parts, telling)
+    plain = next_token_logits(parts)
+    trainable, seen = learn(parts, run.path, telling, resume)
+    save_weights(parts, run.path)
+    after = fine_tuned(parts, telling)
+    proof = report.side_proof(plain, base_logits(parts, plain), next_token_logits(parts))
+    with telling.stage("weights"):
+        changes = weight_changes(config, run.path)
+    result = report.compare(parts.task, parts.data.test, before, after) | {
+        "method": config.method,
+        "model": config.model,
+        "split": config.split,
+        "source": parts.data.source,
+        "seed": config.seed,
+        "parameters": {"total": sum(p.numel() for p in parts.lm.causal.parameters()), "trainable": trainable},
+        "leakage": parts.data.leakage,
+        "truncated": int(before["truncated"].sum()),
+        "side_proof": proof,
+        **times(telling, len(before), seen),
+    }
+    both = pd.concat([before.assign(side="zero_shot"), after.assign(side="fine_tuned")], ignore_index=True)
+    provenance.write(run.path, parts.data.source, parts.data.fingerprint)
+    both.to_parquet(run.path / "predictions.parquet", index=False)
+    changes.to_parquet(run.path / "weights.parquet", index=False)
+    write_last(run.path / "metrics.json", json.dumps(result, indent=1) + "\n")
+
+
+def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
+    """Rows of the untouched model, from the cache where the same question was answered before."""
+    test, key = parts.data.test, cache.key(parts)
+    with telling.stage("zero-shot", len(test)) as tick:
+        known = cache.read(key)
+        before = known[0] if known else parts.examine(test, tick)
+    if known:
+        telling.seconds["zero-shot"] = known[1]
+    else:
+        cache.write(key, before, telling.seconds["zero-shot"])
+    telling.say(Evaluated("zero_shot", 0, len(test), parts.task.summarise(before), final=True))
+    if parts.probe:
+        telling.say(Evaluated("fine_tuned", 0, len(parts.probe), parts.task.summarise(parts.examine(parts.probe))))
+    return before
+
+
+def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple[int, int]:
+    """Train in place: (trainable parameters, examples seen). On a stop the last weights are kept and Cancelled is raised."""
+    config = parts.config
+    if config.method == "lora":
+        parts.lm = load.with_new_adapter(parts.lm, config.lora_rank)
+    trainable = sum(p.numel() for p in parts.lm.model.parameters() if p.requires_grad)
+    at = train.Progress(0, 0, 0.0, 0.0, 0, 0.0)
+
+    def tell(progress: train.Progress) -> None:
+        nonlocal at
+        at = progress
+        step = Step(at.step, at.steps, at.loss, at.learning_rate, at.examples, at.examples_per_second)
+        telling.say(step)
+
+    def probe(step: int) -> dict[str, float]:
+        metrics = parts.task.summarise(parts.examine(parts.probe))
+        telling.say(Evaluated("fine_tuned", step, len(parts.probe), metrics))
+        return metrics
+
+    schooling = train.Schooling(
+        config.epochs, config.batch_size, config.learning_rate, config.patience, config.seed, headline=parts.task.headline
+    )
+    with telling.stage("training", len(parts.train)):
+        finished = train.teach(
+            parts.lm,
+            parts.lessons(),
+            schooling,
+            folder / "checkpoints",
+            tell,
+            probe if parts.probe else None,
+            telling.should_stop,
+            resume,
+        )
+    if not finished:
+        save_weights(parts, folder)
+        raise Cancelled(at.step)
+    return trainable, at.examples
+
+
+def fine_tuned(parts: Lessons, telling: Telling) -> pd.DataFrame:
+    """Rows of the model after training, on the same examples in the same order."""
+    with telling.stage("fine-tuned", len(parts.data.test)) as tick:
+        after = parts.examine(parts.data.test, tick)
+    telling.say(Evaluated("fine_tuned", -1, len(after), parts.task.summarise(after), final=True))
+    return after
+
+
+def next_token_logits(parts: Lessons) -> torch.Tensor:
+    """What the model as it is now would write next after the first test prompt."""
+    return report.probe_logits(parts.lm, parts.prompter, parts.task, parts.data.test[0], parts.longest)
+
+
+def base_logits(parts: Lessons, plain: torch.Tensor) -> torch.Tensor:
+    """The same with the adapter off; after full fine-tuning the base is no longer in memory, and `plain` is it."""
+    if parts.config.method == "full":
+        return plain
+    with parts.lm.zero_shot():
+        return next_token_logits(parts)
+
+
+def save_weights(parts: Lessons, folder: Path) -> None:
+    """The adapter to `adapter/`, or the whole model to `model/`, as safetensors."""
+    if parts.config.method == "lora":
+        parts.lm.model.save_pretrained(folder / "adapter")
+        return
+    model = parts.lm.model
+    dtype = torch.float32 if model.num_parameters() < KEEP_FLOAT32_BELOW else torch.bfloat16
+    model.to(dtype).save_pretrained(folder / "model", max_shard_size="2GB")
+    parts.lm.tokenizer.save_pretrained(folder / "model")
+
+
+def weight_changes(config: RunConfig, folder: Path) -> pd.DataFrame:
+    """How far each tensor moved, read from the files."""
+    base = load.local_folder(load.resolve(config.model))
+    if config.method == "lora":
+        return weights.lora_changes(base, folder / "adapter")
+    return weights.full_changes(base, folder / "model")
+
+
+def times(telling: Telling, tested: int, seen: int) -> dict:
+    """Seconds per stage, and examples per second of training and of each side's evaluation."""
+    taken = telling.seconds
+    done = {"zero-shot": tested, "fine-tuned": tested, "training": seen}
+    names = {"zero-shot": "zero_shot", "fine-tuned": "fine_tuned", "training": "train"}
+    return {
+        "seconds": {names.get(k, k): round(v, 2) for k, v in taken.items()} | {"total": round(time.perf_counter() - telling.begun, 2)},
+        "speed": {names[name]: round(count / max(taken[name], 1e-9), 2) for name, count in done.items()},
+    }
+
+
+def write_last(path: Path, text: str) -> None:
+    """The file whose presence says that the result is whole."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,88 @@
+"""Pretraining from text gives an ordinary Hub folder, goes on after a break, and keeps documents apart."""
+
+import json
+import lzma
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llmft_core.engine import pretrain
+
+TEXT = "<|doc|>\n".join(
+    f"The {animal} lives by the {place}. Every morning the {animal} walks to the {place} and drinks.\n"
+    for animal in ("fox", "hare", "heron", "otter", "owl")
+    for place in ("river", "lake", "mill", "bridge")
+)
+SMALL = dict(vocabulary=300, hidden=32, intermediate=64, layers=1, heads=2, key_value_heads=1, context=64, block=32, batch_size=2)
+
+
+def recipe(**changes):
+    return pretrain.Recipe(**(SMALL | dict(steps=8, save_every=4) | changes))
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "animals.txt.xz"
+    path.write_bytes(lzma.compress(TEXT.encode()))
+    return path
+
+
+def test_result_loads_like_any_model_from_the_hub(tmp_path, text):
+    out = pretrain.pretrain([text], tmp_path / "model", recipe())
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    assert model.config.architectures == ["LlamaForCausalLM"] and model.dtype == torch.bfloat16
+    assert tokenizer("The fox")["input_ids"][0] == tokenizer.bos_token_id
+    assert tokenizer.decode(tokenizer("Über 東京 fox\n")["input_ids"], skip_special_tokens=True) == "Über 東京 fox\n"
+    chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    assert chat == "<|bos|><|user|>Hi<|assistant|>"
+    assert json.loads((out / "pretraining.json").read_text())["text"] == ["animals.txt.xz"]
+
+
+def test_learning_lowers_bits_per_byte(tmp_path, text):
+    def measured(folder):
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        return pretrain.bits_per_byte(model.float(), tokenizer, TEXT[:500])
+
+    little = measured(pretrain.pretrain([text], tmp_path / "little", recipe(steps=1)))
+    more = measured(pretrain.pretrain([text], tmp_path / "more", recipe(steps=30, learning_rate=1e-2)))
+    assert more < little * 0.9
+
+
+def test_resume_goes_on_from_the_checkpoint(tmp_path, text, capsys):
+    out = tmp_path / "model"
+    pretrain.pretrain([text], out, recipe(steps=4))
+    capsys.readouterr()
+    pretrain.pretrain([text], out, recipe(steps=8, save_every=8), resume=True)
+    assert (out / "checkpoints" / "checkpoint-8").exists()
+
+
+def test_no_token_sees_another_document():
+    bos = 1
+    rows = [torch.tensor([1, 5, 6, 1, 7, 8]).numpy().astype("uint16")]
+    batch = pretrain.collate(rows, bos)
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
+    assert not batch["attention_mask"][0, 0, 3:, :3].any()
+    assert batch["labels"].tolist() == [[-100, 5, 6, -100, 7, 8]]
+
+
+def test_bits_per_byte_of_a_uniform_model_is_the_log_of_its_vocabulary(tmp_path, text):
+    out = pretrain.pretrain([text], tmp_path / "model", recipe(steps=1))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(out).float(), AutoTokenizer.from_pretrained(out)
+    torch.nn.init.zeros_(model.get_output_embeddings().weight)
+    sample = TEXT[:400]
+    tokens = len(tokenizer(sample, add_special_tokens=False)["input_ids"])
+    expected = tokens * torch.log2(torch.tensor(float(len(tokenizer)))) / len(sample.encode())
+    assert pretrain.bits_per_byte(model, tokenizer, sample) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "no such text file"), (b"", "holds no text"), (b"\xff\xfe\x00\x01" * 9, "not UTF-8 text")]
+)
+def test_text_that_cannot_be_read_is_named(tmp_path, content, words):
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        pretrain.pretrain([path], tmp_path / "model", recipe())
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,81 @@
+"""One tokenization path: BOS once, stable borders, the text is cut and never the question, colliding labels are refused."""
+
+import pytest
+import tiny
+from transformers import AutoTokenizer
+
+from llmft_core.engine.prompts import Prompter
+from llmft_core.tasks.base import Prompt
+
+PROMPT = Prompt("Read this.\nA fox ran.\n", "Question: Who ran?\nAnswer:")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    tiny.llama(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chat")
+    tiny.gemma2(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_bos_stands_in_front_exactly_once(plain, chatty):
+    for tokenizer in (plain, chatty):
+        ids = Prompter(tokenizer).encode(PROMPT).ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_prompt_parts_are_the_tokens_of_the_whole_text(plain, chatty):
+    for tokenizer in (plain, chatty):
+        prompter = Prompter(tokenizer)
+        whole = tokenizer("".join(prompter.text(PROMPT)), add_special_tokens=False)["input_ids"]
+        assert [i for i in prompter.encode(PROMPT).ids if i != tokenizer.bos_token_id] == [
+            i for i in whole if i != tokenizer.bos_token_id
+        ]
+
+
+def test_chat_template_is_used_where_there_is_one(plain, chatty):
+    assert not Prompter(plain).is_chat
+    assert Prompter(chatty).is_chat
+    assert not Prompter(chatty, "plain").is_chat
+    assert Prompter(chatty).text(PROMPT).question.endswith("model\n")
+
+
+def test_end_of_sequence_is_taught(plain):
+    assert Prompter(plain).answer("fox")[-1] == plain.eos_token_id
+    assert Prompter(plain).answer("fox", end=False)[-1] != plain.eos_token_id
+
+
+def test_long_paragraph_is_cut_and_the_question_is_whole(plain):
+    prompter = Prompter(plain)
+    long = [Prompt("Read this.\n" + "A fox ran over it. " * 80 + "\n", f"Question: Who ran {n}?\nAnswer:") for n in range(3)]
+    encoded = prompter.encode_all([*long, PROMPT], longest=100, answer_room=10)
+    assert all(len(item.ids) <= 90 for item in encoded)
+    assert [item.truncated for item in encoded] == [True, True, True, False]
+    assert len({item.prefix for item in encoded[:3]}) == 1, "questions of one paragraph still share it"
+    assert [prompter.write(list(item.question)) for item in encoded[:3]] == [prompt.question for prompt in long]
+
+
+def test_question_that_leaves_no_room_is_refused(plain):
+    endless = Prompt("Read this.\nA fox ran.\n" * 5, "Question: " + "who ran then " * 100 + "?\nAnswer:")
+    with pytest.raises(ValueError, match="question is too long"):
+        Prompter(plain).encode_all([endless], longest=64, answer_room=8)
+
+
+def test_labels_whose_tokens_collide_are_refused(plain):
+    with pytest.raises(ValueError, match="colliding"):
+        Prompter(plain).labels(("good", "good"))
+    with pytest.raises(ValueError, match="colliding"):
+        Prompter(plain).labels(("good", "good film"))
+
+
+def test_line_breaks_are_found_in_the_vocabulary(plain):
+    prompter = Prompter(plain)
+    assert set(prompter.answer("\n", end=False)) & prompter.line_breaks()
+    assert not set(prompter.answer("fox", end=False)) & prompter.line_breaks()

@@ -1,0 +1,102 @@
+"""Learning on prompt trees: every lesson once an epoch, loss falls, a stop keeps the weights, a resume goes on."""
+
+import pytest
+import tiny
+import torch
+
+from llmft_core.engine import load, train
+from llmft_core.engine.prompts import Prompter
+from llmft_core.tasks.base import Prompt
+
+
+@pytest.fixture
+def school(tmp_path):
+    """A tiny Llama with an adapter and 24 lessons on six paragraphs: the answer is in the question."""
+    tiny.llama(tmp_path / "model")
+    torch.manual_seed(0)
+    lm = load.with_new_adapter(load.load(str(tmp_path / "model")), 8)
+    prompter = Prompter(lm.tokenizer)
+    words = ("fox", "hill", "good", "bad")
+    prompts = [Prompt(f"Read text {p}.\nIt is short.\n", f"Question: say {word}.\nAnswer:") for p in range(6) for word in words]
+    encoded = prompter.encode_all(prompts, lm.context, 8)
+    return lm, [train.Lesson(e, prompter.answer(words[i % 4])) for i, e in enumerate(encoded)]
+
+
+def schooling(**changes):
+    values = dict(epochs=4, batch_size=6, learning_rate=1e-2, patience=0, seed=1, probes=4, headline="f1") | changes
+    return train.Schooling(**values)
+
+
+def test_every_lesson_is_seen_once_an_epoch_and_paragraphs_stay_together(school):
+    _, lessons = school
+    steps = train.plan(lessons, batch_size=8, epochs=2, seed=1)
+    order = [index for step in steps for index in step]
+    assert sorted(order[:24]) == sorted(order[24:]) == list(range(24))
+    assert order[:24] != order[24:]
+    paragraphs = [index // 4 for index in order[:24]]
+    assert sum(a != b for a, b in zip(paragraphs, paragraphs[1:], strict=False)) == 5
+
+
+def test_half_an_epoch_is_half_the_steps(school):
+    assert len(train.plan(school[1], batch_size=6, epochs=0.5, seed=1)) == 2
+
+
+def test_loss_falls_and_progress_counts_examples(school, tmp_path):
+    lm, lessons = school
+    heard = []
+    assert train.teach(lm, lessons, schooling(epochs=8), tmp_path / "checkpoints", heard.append)
+    assert heard[-1].loss < heard[0].loss / 2
+    assert heard[-1].examples == 8 * 24 and heard[-1].step == heard[-1].steps == 32
+
+
+def test_full_fine_tuning_moves_every_matrix(tmp_path, school):
+    _, lessons = school
+    lm = load.load(str(tmp_path / "model"), full=True)
+    before = {name: p.detach().clone() for name, p in lm.model.named_parameters()}
+    train.teach(lm, lessons, schooling(epochs=1), tmp_path / "checkpoints", lambda _: None)
+    assert all(not torch.equal(p, before[name]) for name, p in lm.model.named_parameters() if p.dim() == 2)
+
+
+def test_early_stopping_ends_with_the_best_weights(school, tmp_path):
+    lm, lessons = school
+    scores = iter([0.9, 0.2, 0.1, 0.0, 0.0, 0.0])
+    kept, heard = {}, []
+
+    def probe(step):
+        if not kept:
+            kept.update({name: p.detach().clone() for name, p in lm.model.named_parameters() if p.requires_grad})
+        return {"f1": next(scores)}
+
+    train.teach(lm, lessons, schooling(patience=2), tmp_path / "checkpoints", heard.append, probe)
+    assert heard[-1].step < heard[-1].steps
+    assert all(torch.equal(p, kept[name]) for name, p in lm.model.named_parameters() if name in kept)
+
+
+def test_stop_then_resume_reaches_the_same_weights_as_an_unbroken_run(school, tmp_path):
+    lm, lessons = school
+
+    def fresh():
+        torch.manual_seed(0)
+        return load.with_new_adapter(load.load(lm.source), 8)
+
+    whole, broken, resumed = fresh(), fresh(), fresh()
+    train.teach(whole, lessons, schooling(), tmp_path / "whole", lambda _: None)
+    heard = []
+    ended = train.teach(
+        broken, lessons, schooling(), tmp_path / "broken", heard.append, should_stop=lambda: len(heard) >= 5
+    )
+    assert not ended and heard[-1].step < 16
+    heard.clear()
+    assert train.teach(resumed, lessons, schooling(), tmp_path / "broken", heard.append, resume=True)
+    assert heard[0].step > 4, "it went on from the checkpoint"
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_head_runs_only_where_it_is_needed(school):
+    lm, lessons = school
+    layout = train.lay_out_lessons(lm, lessons[:4])
+    target = layout.targets
+    with torch.no_grad(), train.head_only_at(lm, target["row"], target["column"]):
+        logits = lm.model(input_ids=layout.ids, position_ids=layout.positions, attention_mask=layout.visible()[:, None]).logits
+    assert logits.shape[0] == len(target["token"]) < layout.ids.numel()
