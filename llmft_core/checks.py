@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from llmft_core import config, models
 from llmft_core.config import RunConfig
 from llmft_core.models import Model
 
-HUB_SECONDS = 1.2  # to answer at all: with the start of Python, "no network" is said within two
+HUB_SECONDS = 1.0  # to answer at all: with the start of Python, "no network" is said within two
 
 
 def prepare(**settings) -> RunConfig:
@@ -18,11 +19,11 @@ def prepare(**settings) -> RunConfig:
 
     Looks at every file and, for a model that is not on this machine, asks the Hub. Raises ValueError, one sentence.
     """
-    from llmft_core import tasks  # pulls pandas in
-
-    task = tasks.find(settings.get("task") or RunConfig.model_fields["task"].default)
     row = model(settings.get("model") or RunConfig.model_fields["model"].default)
     name = row.source if row.is_shipped and row not in models.MODELS else row.key
+    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
+
+    task = tasks.find(settings.get("task") or RunConfig.model_fields["task"].default)
     chosen = config.make(**{**settings, **absolute(settings), "task": task.name, "model": name})
     if chosen.data_file and chosen.split == "official":
         raise ValueError(
@@ -59,7 +60,9 @@ def data_note(task, config: RunConfig) -> str:
         return ""
     if rows.downloaded(task, task.splits[1]) is not None:
         return ""
-    return f"The Hub cannot be reached, so {task.title} is played with rows of our own: give --data-dir for the real ones."
+    return (
+        f"The Hub cannot be reached, so {task.title} is played with rows of our own: give --data-dir for the real ones."
+    )
 
 
 def model(name: str) -> Model:
@@ -111,7 +114,9 @@ def _check_on_hub(row: Model) -> None:
     except GatedRepoError:
         raise ValueError(gated) from None
     except (RepositoryNotFoundError, HFValidationError):
-        raise ValueError(f"The Hub has no model '{row.source}', or it is private: check the name or set HF_TOKEN.") from None
+        raise ValueError(
+            f"The Hub has no model '{row.source}', or it is private: check the name or set HF_TOKEN."
+        ) from None
     except (HfHubHTTPError, OSError):
         pass  # no config.json there, or a hiccup: loading it will tell
 
@@ -126,14 +131,17 @@ def hub_answers(seconds: float = HUB_SECONDS) -> bool:
 
 def _in_time(ask: Callable[[], object], seconds: float) -> bool:
     """Whether `ask` returns in time; a thread, because no timeout of ours ends a name server that does not answer."""
-    answered = threading.Event()
+    answers: queue.Queue[bool] = queue.Queue()
 
     def run() -> None:
         try:
             ask()
+            answers.put(True)
         except Exception:  # whatever it is, it is no answer
-            return
-        answered.set()
+            answers.put(False)
 
     threading.Thread(target=run, daemon=True).start()
-    return answered.wait(seconds)
+    try:
+        return answers.get(timeout=seconds)
+    except queue.Empty:
+        return False

@@ -16,7 +16,6 @@ class Model:
     parameters: float  # in millions
     gated: bool
     what: str  # one honest sentence
-    prompt: str = "auto"  # auto: the tokenizer's chat template if it has one; plain: never (a base model that has not seen it)
 
     @property
     def is_shipped(self) -> bool:
@@ -24,8 +23,7 @@ class Model:
 
 
 MODELS = (
-    Model("mini", "mini", str(SHIPPED / "mini"), 5.1, False, "Ships inside, learns in a minute on two cores; knows little.",
-          prompt="plain"),
+    Model("mini", "mini", str(SHIPPED / "mini"), 5.1, False, "Ships inside, learns in a minute on two cores; knows little."),
     Model(
         "smollm2-135m-instruct", "SmolLM2 135M", "HuggingFaceTB/SmolLM2-135M-Instruct", 135, False,
         "The smallest chat model from the Hub that is worth a fine-tune on a laptop.",

@@ -1,4 +1,4 @@
-"""Rows in files: a data file becomes Examples, and a row that is wrong is named. pandas and pyarrow only, so the app may use it."""
+"""Rows in files: a data file becomes Examples, and a row that is wrong is named. Light enough for the app."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmft_core.tasks import Example, Task
+from llmft_core.tasks import Example, Task, squad_v2
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
 LARGEST = 2 * 1024**3  # bytes
@@ -46,7 +46,7 @@ def read(task: Task, path: str | Path) -> list[Example]:
 
 
 def checked(task: Task, records: Iterable[Mapping], name: str) -> list[Example]:
-    """Rows -> Examples. Raises ValueError for a row that is wrong ("dev.csv, row 17, column label: …"), or none at all."""
+    """Rows -> Examples. Raises ValueError for no rows, or a wrong one ("dev.csv, row 17, column label: …")."""
     examples, first_row = [], {}
     for number, record in enumerate(records, 1):
         missing = [column for column in task.columns if column not in record]
@@ -79,7 +79,9 @@ def _refuse_unreadable(path: Path) -> None:
     if size == 0:
         raise ValueError(f"{path.name}: the file is empty; give one with rows.")
     if size > LARGEST:
-        raise ValueError(f"{path.name}: {size / 1024**3:.1f} GB is more than the 2 GB that are read at once; give a part of it.")
+        raise ValueError(
+            f"{path.name}: {size / 1024**3:.1f} GB is more than the 2 GB that are read; give a part of it."
+        )
 
 
 def _parquet(path: Path) -> list[dict]:
@@ -89,12 +91,12 @@ def _parquet(path: Path) -> list[dict]:
     try:
         return records(pq.read_table(path).to_pandas())
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path.name}: not a parquet file, or a damaged one ({_short(error)}); write it again.") from None
+        raise ValueError(f"{path.name}: not a parquet file, or a damaged one ({_short(error)}).") from None
 
 
 def _csv(path: Path) -> list[dict]:
     try:
-        # as text throughout: one empty cell must not turn a column of whole numbers into decimals, nor "NA" into nothing
+        # as text throughout: one empty cell must not turn whole numbers into decimals, nor "NA" into nothing
         return records(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError(f"{path.name}: not UTF-8 text; save it as a UTF-8 csv file.") from None
@@ -135,22 +137,12 @@ def _lines(path: Path, text: str) -> list[dict]:
 
 
 def _official(name: str, articles: list) -> list[dict]:
-    """The nested form of SQuAD's own site, {"title", "paragraphs": [{"context", "qas": […]}]}, as flat rows."""
     try:
-        return [
-            {
-                "id": item["id"],
-                "title": article.get("title", ""),
-                "context": paragraph["context"],
-                "question": item["question"],
-                "answers": [] if item.get("is_impossible") else item["answers"],
-            }
-            for article in articles
-            for paragraph in article["paragraphs"]
-            for item in paragraph["qas"]
-        ]
+        return squad_v2.flat(articles)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{name}: not in the official form of SQuAD ({_short(error)} is missing or out of place).") from None
+        raise ValueError(
+            f"{name}: not the official form of SQuAD ({_short(error)} is missing or out of place)."
+        ) from None
 
 
 def _dicts(name: str, rows) -> list[dict]:
@@ -188,10 +180,12 @@ def downloaded(task: Task, part: str) -> list[Example] | None:
     from huggingface_hub import constants
 
     cache = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
-    files = sorted((cache / task.hub_id.replace("/", "___")).glob(f"**/*-{part}*.arrow"))
-    files = [path for path in files if path.parent == files[-1].parent and not path.parent.name.endswith(".incomplete")]
-    if not files:
+    found = (cache / task.hub_id.replace("/", "___")).glob(f"**/*-{part}*.arrow")
+    whole = sorted(path for path in found if not path.parent.name.endswith(".incomplete"))
+    if not whole:
         return None
+    newest = max(whole, key=lambda path: path.stat().st_mtime).parent
+    files = [path for path in whole if path.parent == newest]
     try:
         table = pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in files])
         return checked(task, records(table.to_pandas()), task.hub_id)
@@ -211,7 +205,7 @@ def examples(
     split: str = "official",
     source: str | None = None,
 ) -> dict[str, Example]:
-    """The texts that a run was tested on, by id, to show beside its predictions; it may hold more rows than were tested.
+    """The texts that a run was tested on, by id, to show beside its predictions; perhaps more than were tested.
 
     `source` is the run's ("hub", "data-dir", "data-file", "samples"; None: what is at hand, in the order of
     `engine/data`). Empty if the rows are not on this machine. Raises ValueError for a file that cannot be read.

@@ -101,8 +101,8 @@ class Run:
             return State("failed", f"damaged: {self.damage}", "damaged")
         held, history = self.is_held(), self.history()  # in this order: the last word is said with the lock held
         last = next((event for event in reversed(history) if isinstance(event, _TURNS)), None)
-        if held and _changed(self.path / "lock") > _changed(self.path / "events.jsonl"):
-            return State("queued")  # the worker has said nothing yet: it waits for its turn
+        if held and self._waits():
+            return State("queued", f"{ahead} ahead" if (ahead := self.ahead()) else "")
         if last is not None and not isinstance(last, events.Started):
             return _ended(self, last)
         if held:
@@ -115,17 +115,29 @@ class Run:
             return State("died", "It never began: resume or delete it.")
         return State("died", "The process ended without a word (killed, out of memory, or a restart): resume it.")
 
+    def _waits(self) -> bool:
+        """Whether nothing was said since the lock was taken: the worker waits for its turn."""
+        return _changed(self.path / "lock") > _changed(self.path / "events.jsonl")
+
     def _is_new(self) -> bool:
         """A worker needs a moment to take the lock, and leaves the lock file behind when it dies."""
         return not (self.path / "lock").exists() and time.time() - self.created() < START_SECONDS
 
-    def created(self) -> float:
-        """Seconds since 1970."""
-        return _changed(self.path / "config.json")
+    def ahead(self) -> int:
+        """How many runs of the same folder must end before this waiting one begins."""
+        others = (Run(path) for path in self.path.parent.glob("[!.]*/") if path != self.path)
+        return sum(other.is_held() and other._precedes(self) for other in others)
+
+    def _precedes(self, other: "Run") -> bool:
+        return not self._waits() or (self.queued_at(), self.name) < (other.queued_at(), other.name)
 
     def queued_at(self) -> float:
         """Its place in the queue: when its worker took the lock (when it was made, if no worker has)."""
         return _changed(self.path / "lock") or self.created()
+
+    def created(self) -> float:
+        """Seconds since 1970."""
+        return _changed(self.path / "config.json")
 
     def seconds(self) -> float:
         """Working time: the sum over the sessions of a resumed run, until now while it runs."""
@@ -239,15 +251,12 @@ def _at_step(step: int) -> str:
 
 def _doing(history: list[events.Event]) -> str:
     for event in reversed(history):
-        name, done, total = "", 0, 0
-        if isinstance(event, events.Step):
-            name, done, total = "training", event.step, event.steps
-        elif isinstance(event, events.Stage):
-            name, done, total = event.name, event.done, event.total
-        elif isinstance(event, events.Started):
+        if isinstance(event, events.Step) and event.steps:
+            return f"{100 * event.step / event.steps:.0f} %"
+        if isinstance(event, events.Stage):
+            return f"{event.name}, {100 * event.done / event.total:.0f} %" if event.total else event.name
+        if isinstance(event, events.Started):
             break
-        if name:
-            return f"{name}, {100 * done / total:.0f} %" if total else name
     return "starting"
 
 

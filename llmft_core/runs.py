@@ -1,4 +1,4 @@
-"""Many runs: where their folders lie, how one is made, found, listed and deleted, and who waits for whom."""
+"""Many runs: where their folders lie, how a run is made, found, listed and deleted."""
 
 import os
 import re
@@ -17,7 +17,6 @@ __all__ = [
     "Cancelled",
     "Run",
     "State",
-    "ahead",
     "all",
     "check_name",
     "create",
@@ -101,17 +100,6 @@ def delete(name: str) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise ValueError(files.sentence(error)) from None
-
-
-def ahead(run: Run) -> int:
-    """How many runs must end before this waiting one begins."""
-    return len([other for other in _folders(run.path.parent) if other != run and _precedes(other, run)])
-
-
-def _precedes(one: Run, other: Run) -> bool:
-    """Whether `one` trains now, or waits before `other`."""
-    kind = one.state().kind
-    return kind == "running" or (kind == "queued" and (one.queued_at(), one.name) < (other.queued_at(), other.name))
 
 
 def _folders(place: Path) -> list[Run]:

@@ -202,13 +202,14 @@ def verdict(metrics: dict | None, name: str = "") -> Verdict:
     if is_missing(before) or is_missing(after):
         return Verdict("none", (Piece(f"This run holds no {metric(name).phrase or 'metric'} to compare.", "plain"),))
     delta = metrics.get("delta", {}).get(name) or {}
-    kind = kind_of(name, delta.get("value", after - before), delta.get("low"), delta.get("high"), delta.get("p"))
+    change = after - before if is_missing(delta.get("value")) else delta["value"]
+    kind = kind_of(name, change, delta.get("low"), delta.get("high"), delta.get("p"))
     between = interval(delta.get("low"), delta.get("high"))
     pieces = (
         Piece(f"{VERDICT_WORDS[kind]}: ", "word"),
         Piece(f"{metric(name).phrase} {percent(before, unit=False)} → ", "plain"),
         Piece(percent(after), "plain" if kind == "unclear" else "value"),
-        Piece(f", {points(delta.get('value', after - before))} points", "plain"),
+        Piece(f", {points(change)} points", "plain"),
         Piece(f" {between}" if between else "", "muted"),
         Piece(_facts(metrics, delta), "long"),
         Piece(".", "muted"),

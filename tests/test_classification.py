@@ -26,6 +26,8 @@ def test_trivial_answers_score_what_they_must():
     assert [round(always[name], 3) for name in ("accuracy", "f1", "f1_macro")] == [0.509, 0.675, 0.337]
     assert [round(never[name], 3) for name in ("accuracy", "f1", "f1_macro")] == [0.491, 0.0, 0.329]
     assert (always["recall"], never["precision"]) == (1, 0)
+    table = pd.DataFrame({"gold": DEV, "predicted": 0})
+    assert metrics.classification_tally(table).values() == pytest.approx(never)
 
 
 def test_recall_is_not_the_accuracy_under_another_name():
@@ -171,8 +173,8 @@ def test_the_best_threshold_is_reached_and_nothing_beats_it(seed):
 
 
 def test_of_equal_thresholds_the_one_that_abstains_least_is_taken():
-    best = metrics.best_threshold([1.0, 1.0], [True, True], [0.2, 0.7])
-    assert best == (pytest.approx(0.7), 1.0)
+    best = metrics.best_threshold([1.0, 0.0], [True, True], [0.2, 0.7])
+    assert best == (pytest.approx(0.7), 0.5)
 
 
 def test_a_threshold_on_noise_gains_nothing_when_held_out():

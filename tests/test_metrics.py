@@ -51,6 +51,7 @@ def squad_rows(predictions, golds_list, **columns):
         ("the miller\u2019s son", ["the miller's son"], 0),  # nor is a curly apostrophe
         ("twenty five", ["twenty-five"], 0),
         ("", ["The"], 1),  # a gold of which nothing is left asks for silence
+        ("", ["The", "Kiln"], 0),  # unless there is another gold
         ("Vitamin A", ["vitamin"], 1),
         ("kiln", ["oven", "Kiln"], 1),
     ],
@@ -65,6 +66,7 @@ def test_normalising_drops_punctuation_before_articles():
 
 def test_f1_counts_repeated_words_as_often_as_they_occur():
     assert metrics.f1("red red red", ["red blue"]) == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
+    assert metrics.f1("red red", ["red red blue"]) == pytest.approx(0.8)
     assert metrics.f1("red blue", ["green", "blue red grey"]) == pytest.approx(0.8)
 
 
@@ -138,6 +140,8 @@ def test_corpus_bleu_is_sacrebleus_with_as_many_references_as_each_item_has():
     official = BLEU(tokenize="13a", smooth_method="exp").corpus_score(predictions, streams).score / 100
     assert 0.05 < official < 0.5
     assert metrics.corpus_bleu(predictions, golds) == pytest.approx(official, abs=1e-12)
+    smoothed = BLEU().corpus_score(["The answer is blue paint"], [["blue paint"]]).score / 100  # no 3-gram matches
+    assert metrics.corpus_bleu(["The answer is blue paint"], [["blue paint"]]) == pytest.approx(smoothed) != 0
 
 
 def test_corpus_bleu_of_silence_is_zero_and_no_crash():
@@ -168,7 +172,7 @@ def test_rouge_is_the_packages_own_best_f_measure():
 
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
     golds = ["seven green bottles", "green bottles of very dark ink"]
-    for prediction in ("green bottles of ink", "Bottles of green, seven!", "an empty jar"):
+    for prediction in ("green bottles of ink", "Bottle of green, seven!", "an empty jar"):
         each = [scorer.score(gold, prediction) for gold in golds]
         best = {name: max(score[name].fmeasure for score in each) for name in each[0]}
         assert metrics.rouge(prediction, golds) == pytest.approx(best)

@@ -43,8 +43,15 @@ def test_prompt_parts_are_the_tokens_of_the_whole_text(plain, chatty):
 def test_chat_template_is_used_where_there_is_one(plain, chatty):
     assert not Prompter(plain).is_chat
     assert Prompter(chatty).is_chat
-    assert not Prompter(chatty, "plain").is_chat
     assert Prompter(chatty).text(PROMPT).question.endswith("model\n")
+
+
+def test_model_that_was_not_schooled_in_its_template_is_asked_plainly_also_after_saving(chatty, tmp_path):
+    chatty.save_pretrained(tmp_path)
+    unschooled = AutoTokenizer.from_pretrained(tmp_path, task_prompt="plain")
+    assert not Prompter(unschooled).is_chat
+    unschooled.save_pretrained(tmp_path / "again")
+    assert not Prompter(AutoTokenizer.from_pretrained(tmp_path / "again")).is_chat
 
 
 def test_end_of_sequence_is_taught(plain):

@@ -5,7 +5,6 @@ import pytest
 import tiny
 import torch
 
-from llmft_core import models
 from llmft_core.engine import load, score, train, tree
 from llmft_core.engine.prompts import Prompter
 from llmft_core.tasks.base import Prompt
@@ -19,14 +18,13 @@ def pupil(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tree") / "model"
     if request.param == "mini":
         lm = load.load("mini")
-        prompter = Prompter(lm.tokenizer, models.find("mini").prompt)
     else:
         if request.param == "llama":
             tiny.llama(folder)
         else:
             tiny.gemma2(folder, **({"sliding_window": 12} if "short" in request.param else {}))
         lm = load.load(str(folder))
-        prompter = Prompter(lm.tokenizer)
+    prompter = Prompter(lm.tokenizer)
     torch.manual_seed(0)
     lm = load.with_new_adapter(lm, 4)
     for name, parameter in lm.model.named_parameters():

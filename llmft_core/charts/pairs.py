@@ -1,4 +1,4 @@
-"""Two tables of counts side by side, zero-shot left and fine-tuned right: what confusion and abstention share."""
+"""Tables of counts, zero-shot left and fine-tuned right: what confusion and abstention share."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,31 +6,31 @@ import plotly.graph_objects as go
 from llmft_core.charts import style
 
 DEEPEST = 0.34  # of a side's colour: under ink this keeps 7:1 on the light and on the dark page
-ROW = 64
+ROW = 60
 
 
-def paired_grids(cells: pd.DataFrame, rows: list[str], columns: list[str], verb: str, what: str) -> go.Figure:
-    """Columns of `cells`: side, row, column, count, share (of the row, 0..1: the depth of the colour)."""
-    height = ROW * len(rows) + 84
-    figure = style.figure(height, yaxis=_rows(rows, what))
-    for number, side in enumerate(style.SIDES):
-        axis = "x" if number == 0 else "x2"
+def count_grids(cells: pd.DataFrame, rows: list[str], columns: list[str], sides: tuple[str, ...]) -> go.Figure:
+    """A grid per side. Columns of `cells`: side, row, column, count, share (of the row, 0..1: the depth of colour)."""
+    figure = style.figure(ROW * len(rows) + 76, yaxis=_rows(rows))
+    crowded = len(columns) * len(sides) > 4
+    for side, (axis, domain) in zip(sides, style.beside(len(sides)), strict=True):
         here = cells[cells["side"] == side]
-        title = f"<b>{style.NAMES[side]}</b>" + (f" {verb}" if verb else "")
-        domain = [0, 0.485] if number == 0 else [0.515, 1]
-        figure.update_layout({axis.replace("x", "xaxis"): _columns(columns, title, domain)})
+        figure.update_layout({axis.replace("x", "xaxis"): _columns(columns, style.NAMES[side], domain, crowded)})
         figure.add_traces([_ground(here, rows, columns, side, axis), _counts(here, rows, columns, axis)])
     return figure
 
 
-def _rows(names: list[str], what: str) -> dict:
+def _rows(names: list[str]) -> dict:
     ticks = dict(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
-    return dict(showgrid=False, title=dict(text=what), **ticks)
+    return dict(showgrid=False, **ticks)
 
 
-def _columns(names: list[str], title: str, domain: list[float]) -> dict:
+def _columns(names: list[str], side: str, domain: list[float], crowded: bool) -> dict:
     ticks = dict(tickvals=list(range(len(names))), ticktext=names, range=[-0.5, len(names) - 0.5])
-    return dict(side="top", domain=domain, anchor="y", showgrid=False, title=dict(text=title), **ticks)
+    title = dict(text=f"<b>{side}</b>")
+    return dict(
+        side="top", domain=domain, anchor="y", showgrid=False, title=title, tickangle=None if crowded else 0, **ticks
+    )
 
 
 def _ground(cells: pd.DataFrame, rows: list[str], columns: list[str], side: str, axis: str) -> go.Heatmap:

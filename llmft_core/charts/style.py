@@ -86,6 +86,11 @@ def percent_ticks(low: int = 0, high: int = 100, step: int = 25) -> dict:
     return dict(tickvals=values, ticktext=[*map(str, values[:-1]), f"{values[-1]} %"])
 
 
+def beside(number: int) -> list[tuple[str, list[float]]]:
+    """Name and domain of the x axes of one or two panels side by side."""
+    return [("x", [0, 1])] if number == 1 else [("x", [0, 0.48]), ("x2", [0.52, 1])]
+
+
 def marker(side: str, size: int = 9) -> dict:
     """Hollow for zero-shot, solid for fine-tuned."""
     symbol = "circle-open" if side == "zero_shot" else "circle"

@@ -39,13 +39,13 @@ class Pair:
                 yield lm
 
 
-def open_pair(model: str, prompt_style: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
+def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
     """Load a base with a LoRA folder (`adapter`) or a full fine-tune (`tuned`), and prove that the sides are what they say.
 
     Raises ValueError if the base side does not equal a plain load, or the fine-tuned side equals the base.
     """
     base = load.load(model)
-    prompter = Prompter(base.tokenizer, prompt_style)
+    prompter = Prompter(base.tokenizer)
     plain = _probe(base)
     other = None
     if adapter is not None:

@@ -37,7 +37,9 @@ def families(texts: Sequence[str]) -> np.ndarray:
     tied = length[inner] >= SHORT
     alike = pd.factorize(pd.Series([_words(phrase) for phrase in phrases], dtype=object))[0]
     ends = np.concatenate([inner[tied], np.arange(size)]), np.concatenate([outer[tied], size + alike])
-    family = connected_components(coo_matrix((np.ones(len(ends[0])), ends), shape=(2 * size, 2 * size)), directed=False)[1]
+    family = connected_components(
+        coo_matrix((np.ones(len(ends[0])), ends), shape=(2 * size, 2 * size)), directed=False
+    )[1]
     for short in range(SHORT - 1, 0, -1):
         longest = np.zeros(len(family), dtype=int)
         np.maximum.at(longest, family[:size], length)
@@ -56,7 +58,7 @@ def _words(phrase: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def share_found(test: Sequence[str], train: Sequence[str]) -> float:
-    """Share of the test texts that lie, as whole phrases, in a training text, or contain one of three tokens or more."""
+    """Share of the test texts that lie in a training text as whole phrases, or hold one of three tokens or more."""
     if not len(test) or not len(train):
         return 0.0
     tested, trained = [tokens(text) for text in test], [tokens(text) for text in train]
@@ -98,9 +100,12 @@ def contained(phrases: list[tuple[str, ...]], texts: list[tuple[str, ...]]) -> t
         whole = np.flatnonzero(known[heads] == length)
         whole = whole[np.argsort(head_hash[whole], kind="stable")]
         table = head_hash[whole]
-        low, high = np.searchsorted(table, run_hash, "left"), np.searchsorted(table, run_hash, "right")
-        times = high - low
-        hit = np.repeat(np.arange(len(run_hash)), times)
+        if not len(whole):
+            continue
+        low = np.searchsorted(table, run_hash)
+        found = np.flatnonzero(table[np.minimum(low, len(table) - 1)] == run_hash)
+        times = np.searchsorted(table, run_hash[found], "right") - low[found]
+        hit = np.repeat(found, times)
         rank = np.arange(len(hit)) - np.repeat(np.cumsum(times) - times, times)
         pairs.append((heads[whole[low[hit] + rank]], owner[hit]))
     inner, outer = (np.concatenate(side) for side in zip(*pairs, strict=True))

@@ -117,6 +117,7 @@ def train_tokenizer(corpus: list[str], vocabulary: int, context: int, sample_byt
         pad_token=PAD,
         chat_template=CHAT_TEMPLATE,
         model_max_length=context,
+        task_prompt="plain",  # the template is there to chat with; the text it learnt from held no chats
         clean_up_tokenization_spaces=False,
     )
 

@@ -29,12 +29,12 @@ class Encoded(NamedTuple):
 class Prompter:
     """Turns prompts and answers into ids for one tokenizer: its chat template if it has one, plain text otherwise.
 
-    Raises ValueError if the tokenizer merges tokens across the border of prefix and question, or repeats BOS.
+    A tokenizer whose configuration says `task_prompt: plain` has a template that its model was not schooled in. Raises ValueError if the tokenizer merges tokens across the border of prefix and question, or repeats BOS.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, style: str = "auto"):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
-        self.is_chat = bool(tokenizer.chat_template) if style == "auto" else style == "chat"
+        self.is_chat = bool(tokenizer.chat_template) and tokenizer.init_kwargs.get("task_prompt") != "plain"
         self.space = "" if self.is_chat else " "
         self._assert_prefix_stable(Prompt("Read this.\nA fox ran.\n", "Question: Who ran?\nAnswer:"))
 

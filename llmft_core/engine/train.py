@@ -176,7 +176,7 @@ def teach(
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
 ) -> bool:
-    """Train `lm.model` in place and leave it at its best probe. True if it ran to its end, False if it was stopped.
+    """Train `lm.model` in place; with `patience`, leave it at its best probe. True if it ran to its end, False if it was stopped.
 
     Checkpoints (best and last) lie in `folder`. Only parameters that require gradients are trained.
     """
@@ -206,9 +206,9 @@ def teach(
             save_strategy="steps",
             save_steps=every,
             save_total_limit=2,
-            load_best_model_at_end=bool(probe),
-            metric_for_best_model=f"eval_{schooling.headline}" if probe else None,
-            greater_is_better=True if probe else None,
+            load_best_model_at_end=bool(stopper),
+            metric_for_best_model=f"eval_{schooling.headline}" if stopper else None,
+            greater_is_better=True if stopper else None,
             train_sampling_strategy="sequential",
             remove_unused_columns=False,
             report_to="none",

@@ -27,8 +27,9 @@ def reliability(run: Run, bins: int = 10, calibrated: bool = False) -> pd.DataFr
     records = []
     for side, rows in sides.items():
         p, positive = _p_positive(rows, calibrated), rows["gold"].to_numpy() == 1
+        p, positive = p[np.isfinite(p)], positive[np.isfinite(p)]
         bin_of = np.minimum((p * bins).astype(int), bins - 1)
-        for number in np.unique(bin_of[np.isfinite(p)]):
+        for number in np.unique(bin_of):
             here = bin_of == number
             low, high = statistics.wilson(int(positive[here].sum()), int(here.sum()))
             row = (

@@ -8,6 +8,7 @@ from llmft_core.frames import reading
 from llmft_core.frames.reading import Run
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj")
+NORMS = "norms"  # one cell for all norm vectors of a layer: tiny, with long names
 GRID_COLUMNS = ("layer", "module", "short", "relative_change", "noise_floor", "tensor", "parameters")
 TENSOR_COLUMNS = (
     "tensor", "layer", "module", "parameters", "relative_change", "one_minus_cosine", "share_changed",
@@ -16,14 +17,13 @@ TENSOR_COLUMNS = (
 
 
 def weight_grid(run: Run) -> pd.DataFrame:
-    """One row per layer and module: the cells of the heatmap; modules in the order of the computation.
+    """One row per layer and module (its norms together): the cells of the heatmap, in the order of the computation.
 
     -> layer, module, short (`q` for q_proj), relative_change (‖ΔW‖ / ‖W₀‖ over the cell's tensors), noise_floor (what
     rounding alone could do), tensor (the largest of the cell), parameters. Modules that moved in no layer are left out,
     unless none moved at all; tensors outside the layers (embeddings) are only in `top_tensors`.
     """
-    rows = reading.tensors(run)
-    rows = rows[rows["layer"] >= 0] if len(rows) else rows
+    rows = _in_layers(run)
     if rows.empty:
         return reading.table([], GRID_COLUMNS)
     rows = rows.assign(base=rows["base_norm"] ** 2, moved=rows["change_norm"] ** 2)
@@ -41,14 +41,23 @@ def weight_grid(run: Run) -> pd.DataFrame:
     return cells.sort_values(["layer", "place", "module"]).reset_index(drop=True)[list(GRID_COLUMNS)]
 
 
+def _in_layers(run: Run) -> pd.DataFrame:
+    """The tensors of the layers, their norms under one module name."""
+    rows = reading.tensors(run)
+    if rows.empty:
+        return rows
+    rows = rows[rows["layer"] >= 0]
+    return rows.assign(module=rows["module"].where(~rows["module"].str.contains("norm"), NORMS))
+
+
 def short_name(module: str) -> str:
-    """`q_proj` -> `q`, `input_layernorm` -> `input norm`."""
-    return module.removesuffix("_proj").replace("layernorm", "norm").replace("_", " ")
+    """`q_proj` -> `q`."""
+    return module.removesuffix("_proj").replace("_", " ")
 
 
 def _cell(run: Run, layer: int, module: str) -> pd.Series | None:
     """The largest tensor of a cell."""
-    rows = reading.tensors(run)
+    rows = _in_layers(run)
     here = rows[(rows["layer"] == layer) & (rows["module"] == module)] if len(rows) else rows
     return None if here.empty else here.loc[here["parameters"].idxmax()]
 
@@ -102,7 +111,7 @@ def has_moved(run: Run) -> bool | None:
     rows = reading.tensors(run)
     if rows.empty:
         return None
-    return bool(((rows["change_norm"] > 0) & (rows["relative_change"] > rows["noise_floor"])).any())
+    return bool(((rows["change_norm"] > 0) & (rows["relative_change"] > rows["noise_floor"].fillna(0))).any())
 
 
 def parameter_table(run: Run) -> pd.DataFrame:

@@ -43,8 +43,8 @@ def _metric_row(scores: dict, name: str, headline: str) -> dict:
     before, after = (_number(scores[side][name]) for side in SIDES)
     intervals, change = scores.get("intervals") or {}, (scores.get("delta") or {}).get(name) or {}
     zero, fine = (_pair((intervals.get(side) or {}).get(name)) for side in SIDES)
-    delta = _number(change.get("value", after - before))
-    low, high, p = (_number(change.get(key)) for key in ("low", "high", "p"))
+    delta, low, high, p = (_number(change.get(key)) for key in ("value", "low", "high", "p"))
+    delta = after - before if np.isnan(delta) else delta
     kind = words.kind_of(name, delta, low, high, p)
     return {
         "metric": name, "title": words.metric(name).title,

@@ -23,7 +23,7 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Task:
-    """The task that people mean by this name, however they spell it (`squad2`, `SST-2`). Raises ValueError if unknown."""
+    """The task of this name, however people spell it (`squad2`, `SST-2`). Raises ValueError if unknown."""
     wanted = _letters(name)
     wanted = SPELLINGS.get(wanted, wanted)
     for key, task in _tasks().items():

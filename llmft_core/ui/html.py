@@ -126,3 +126,8 @@ def _bar(name: str, share: float | None, tick: str, digits: int) -> str:
 def fold(summary: str, inner: str) -> str:
     """Something to open on demand; `inner` is HTML."""
     return page(f"<details><summary>{escape(summary)}</summary>{inner}</details>")
+
+
+def log(text: str) -> str:
+    """The end of what a process printed."""
+    return page(f'<pre tabindex="0">{escape(text)}</pre>') if text else ""

@@ -32,12 +32,14 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 @dataclass
 class View:
-    """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse(choice)` only what moves."""
+    """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse`, asked
+    the same each second while a run is active, only what moves."""
 
     draw: Callable[..., dict]
     outputs: list
     inputs: list = field(default_factory=list)
-    pulse: Callable[[Choice], dict] | None = None
+    pulse: Callable[..., dict] | None = None
+    places: tuple = ()  # inputs of this tab that another tab may fill
 
 
 class Move(NamedTuple):
@@ -55,6 +57,7 @@ class Page:
         self.speaker = speaker or jobs.Speaker()
         self.views: dict[str, View] = {}
         self.tab_items: dict[str, gr.Tab] = {}
+        self.waiting: list[Callable[[Page], None]] = []
 
     def top(self) -> None:
         with gr.Row(elem_classes="head"):
@@ -100,10 +103,16 @@ class Page:
             self._keep(
                 self.on(item.select, partial(self.show, name), [*self.inputs[:3], *self.extra], self.outputs)
             )
-        self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs], self.outputs)
+        self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs, *self.extra], self.outputs)
+        for connect in self.waiting:
+            connect(self)
+
+    def later(self, connect: Callable[["Page"], None]) -> None:
+        """Call `connect(page)` when all tabs are there: for events that lead from one tab to another."""
+        self.waiting.append(connect)
 
     def moves(self, event: Callable, fn: Callable[..., Move], inputs: Sequence = (), **more):
-        """An event whose handler says where to go (`Move`); the page is redrawn there. Call it after `wire`."""
+        """An event whose handler, fn(*values of inputs), says where to go (`Move`); the page is redrawn there."""
 
         def go(*values):
             mine, rest = values[: len(inputs)], values[len(inputs) :]
@@ -111,13 +120,22 @@ class Page:
 
         return self._keep(self.on(event, go, [*inputs, *self.inputs, *self.extra], self.outputs, **more))
 
+    def picks(self, component, fn: Callable[..., Move], inputs: Sequence = (), **more):
+        """Like `moves`, when something of a list of ours is chosen: fn(key, *values of inputs)."""
+
+        def go(event: gr.SelectData, *values):
+            mine, rest = values[: len(inputs)], values[len(inputs) :]
+            return self._go(fn(str(event.value), *mine), *rest)
+
+        return self._keep(self.on(component.select, go, [*inputs, *self.inputs, *self.extra], self.outputs, **more))
+
     def _keep(self, event):
         """Then write the choices into the URL."""
         return event.then(None, self.inputs, None, js=KEEP_IN_URL, **QUIET)
 
     # ---- handlers --------------------
 
-    def arrive(self, *extra, request: gr.Request = None) -> dict:
+    def arrive(self, request: gr.Request, *extra) -> dict:
         """A page is loaded: the URL says what to show."""
         query = dict(request.query_params) if request else {}
         tab = query.get("tab") if query.get("tab") in self.tab_items else next(iter(self.tab_items))
@@ -141,15 +159,14 @@ class Page:
         said = self._frame(chosen, every) | self._tab(target, chosen, extra) | (move.more or {})
         return said | ({self.tabs: gr.Tabs(selected=target)} if move.tab else {})
 
-    def pulse(self, seen, task, model, run, tab) -> dict:
+    def pulse(self, seen, task, model, run, tab, *extra) -> dict:
         """Each second while a run is active: nothing at all unless something was said."""
         every = runs.all()
         now = signature(every)
         if now == seen:
             return {self.seen: gr.skip()}
         chosen = choice.settle(task, model, run, every)
-        view = self.views.get(tab)
-        moved = view.pulse(chosen) if view and view.pulse else {}
+        moved = self._drawn(tab, chosen, extra, only_moving=True)
         if finished_since(seen, now):
             return self._frame(chosen, every) | moved
         return {self.seen: now, self.timer: gr.Timer(active=is_active(every))} | moved
@@ -167,11 +184,15 @@ class Page:
         }
 
     def _tab(self, tab: str, chosen: Choice, extra: Sequence) -> dict:
+        return {self.open_tab: tab} | self._drawn(tab, chosen, extra)
+
+    def _drawn(self, tab: str, chosen: Choice, extra: Sequence, only_moving: bool = False) -> dict:
         view = self.views.get(tab)
-        if view is None:
-            return {self.open_tab: tab}
+        draw = view and (view.pulse if only_moving else view.draw)
+        if not draw:
+            return {}
         values = dict(zip(self.extra, extra, strict=False))
-        return {self.open_tab: tab} | view.draw(chosen, *(values.get(box) for box in view.inputs))
+        return draw(chosen, *(values.get(box) for box in view.inputs))
 
 
 def verdict_html(chosen: Choice) -> str:

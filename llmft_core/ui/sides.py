@@ -49,13 +49,16 @@ def partial_text(side: str, method: str, text: str, paragraph: str) -> str:
     return frame(side, body, method)
 
 
-def labels(side: str, reply: dict, method: str, proof: dict | None, names: Sequence[str], calibrated: bool) -> str:
+def labels(
+    side: str, reply: dict, method: str, proof: dict | None, names: Sequence[str], calibrated: bool, right: str = ""
+) -> str:
     """The label in large, a bar per label (the last label first), and what it would have written by itself."""
     shares = reply.get("calibrated" if calibrated else "probabilities") or reply.get("probabilities") or {}
     best = max(shares, key=shares.get) if shares else reply.get("label", "")
     bars = html.bars([(name, shares.get(name)) for name in reversed(list(names))])
     wrote = " ".join(str(reply.get("wrote", "")).split())
-    note = " · ".join(filter(None, (f"Wrote “{wrote}”" if wrote else "", words.latency(reply.get("seconds")))))
+    facts = (right, f"Wrote “{wrote}”" if wrote else "", words.latency(reply.get("seconds")))
+    note = " · ".join(filter(None, facts))
     return frame(side, f'<p class="answer">{escape(best)}</p>{bars}<p class="note">{escape(note)}</p>', method, proof)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
-from gradio.themes.sizes import Size
+from gradio.themes.utils.sizes import Size
 from gradio.themes.utils.fonts import LocalFont
 
 CSS = Path(__file__).with_name("style.css").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llmft_core import events, files, runs
+from llmft_core import events, files
 from llmft_core.runs import Cancelled, Run
 from llmft_core.worker.reasons import explain
 
@@ -76,7 +76,7 @@ def main(folder: str) -> int:
     run = Run(Path(folder).resolve())
     lock = FileLock(run.path / "lock")
     try:
-        lock.acquire(timeout=5, poll_interval=0.05)  # held until this process ends, whatever ends it
+        lock.acquire(timeout=2, poll_interval=0.05)  # held until this process ends, whatever ends it
         os.utime(run.path / "lock")  # its place in the queue
     except Timeout:
         print(f"{run.name} is at work in another process.", file=sys.stderr)
@@ -99,7 +99,7 @@ def wait_for_turn(run: Run, should_stop: Wish) -> FileLock:
             raise Cancelled()
         with contextlib.suppress(Timeout):
             queue.acquire(timeout=0)
-            if not runs.ahead(run):
+            if not run.ahead():
                 return queue
             queue.release()
         time.sleep(BETWEEN_LOOKS)

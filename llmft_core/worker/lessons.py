@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from llmft_core import models, tasks
+from llmft_core import tasks
 from llmft_core.config import RunConfig
 from llmft_core.engine import data, evaluate, load, train
 from llmft_core.engine.prompts import Prompter
@@ -27,7 +27,7 @@ class Lessons:
             eval_examples=config.eval_examples,
         )
         self.lm = load.load(config.model, full=config.method == "full")
-        self.prompter = Prompter(self.lm.tokenizer, models.find(config.model).prompt)
+        self.prompter = Prompter(self.lm.tokenizer)
         self.longest = min(config.max_length or self.lm.context, self.lm.context)
         self.probe, self.train = hold_out(self.data.train, config.probe_examples or 0, config.seed)
 

@@ -97,20 +97,26 @@ def _about_memory(error, chain, model):
 
 
 def _about_gate(error, chain, model):
-    page = next((match[1] for each in chain if (match := PAGE.search(_all_text(each)))), model)
-    link = f"https://huggingface.co/{page}" if page.count("/") else "its page on the Hub"
+    page = _page(chain) or model
+    link = f"https://huggingface.co/{page}" if "/" in page else "its page on the Hub"
     return (
         "gated",
-        f"{page or 'The model'} is gated: accept its licence at {link} and set HF_TOKEN to a token of that account.",
+        f"{page or 'The model'} is gated: accept its licence at {link} and set HF_TOKEN to a token of yours.",
     )
 
 
 def _about_missing(error, chain, model):
-    page = next((match[1] for each in chain if (match := PAGE.search(_all_text(each)))), model)
+    page = _page(chain) or model
     return (
         "bad-config",
-        f"The Hub has no '{page}' (or it is private): check the name, or set HF_TOKEN to a token that may see it.",
+        f"The Hub has no '{page}', or it is private: check the name, or set HF_TOKEN to a token of yours.",
     )
+
+
+def _page(chain) -> str:
+    """The repository that the errors are about, "" if none of them says."""
+    texts = (f"{getattr(getattr(each, 'response', None), 'url', '')} {each}" for each in chain)
+    return next((match[1].rstrip(".") for text in texts if (match := PAGE.search(text))), "")
 
 
 def _about_network(error, chain, model):
@@ -130,11 +136,6 @@ def _our_sentence(error, chain, model):
     room = _room(error) or ""
     is_data = room.endswith((".rows", ".data", ".overlap")) or ".tasks" in room
     return "bad-data" if is_data else "bad-config", str(error)
-
-
-def _all_text(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    return f"{getattr(response, 'url', '')} {error}"
 
 
 _ANSWERS = (

@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from llmft_core import tasks
 from llmft_core.config import RunConfig
-from llmft_core.engine import load, train, weights
+from llmft_core.engine import data, evaluate, load, train, weights
+from llmft_core.engine.prompts import Prompter
 from llmft_core.events import Evaluated, Event, Stage, Step
 from llmft_core.runs import Cancelled, Run
 from llmft_core.worker import cache, provenance, report
@@ -190,3 +192,29 @@ def write_last(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def evaluate_only(request: dict) -> dict:
+    """One model on a task's test rows: what `evaluate --json` prints. `request` has model, adapter, task, split, seed and data."""
+    start, task = time.perf_counter(), tasks.find(request["task"])
+    test = data.load_test(
+        task, request["split"], request["data_dir"], request["data_file"], request["seed"], request["examples"]
+    )
+    lm = load.load(request["model"], adapter=Path(request["adapter"]) if request["adapter"] else None)
+    longest = min(1024, lm.context)
+    begin = time.perf_counter()
+    rows = evaluate.predict(lm, Prompter(lm.tokenizer), task, test.test, longest)
+    taken = time.perf_counter() - begin
+    return {
+        "task": task.name,
+        "model": request["model_path"],
+        "split": test.split,
+        "n": len(rows),
+        "metrics": task.summarise(rows),
+        "seconds": round(time.perf_counter() - start, 3),
+        "examples_per_second": round(len(rows) / taken, 2),
+        "source": test.source,
+        "seed": request["seed"],
+        "device": str(lm.device),
+        "truncated": int(rows["truncated"].sum()),
+    }

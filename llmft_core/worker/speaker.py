@@ -133,13 +133,13 @@ def answer_one(speaker: Speaker, request: dict, say: Callable[[dict], None], sho
 def _load(run: str, model: str) -> Pair:
     if not run:
         row = models.find(model or "mini")
-        return chat.open_pair(row.key, row.prompt)
+        return chat.open_pair(row.key)
     found = runs.find(run)
     row = models.find(found.config.model)
     if (found.adapter / "adapter_config.json").exists():
-        return chat.open_pair(row.key, row.prompt, adapter=found.adapter)
+        return chat.open_pair(row.key, adapter=found.adapter)
     if (found.model_dir / "config.json").exists():
-        return chat.open_pair(row.key, row.prompt, tuned=found.model_dir)
+        return chat.open_pair(row.key, tuned=found.model_dir)
     raise ValueError(f"The run '{run}' ships without its weights, so it cannot answer; its results and weight changes are here.")
 
 

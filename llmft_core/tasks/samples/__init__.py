@@ -1,6 +1,6 @@
 """Rows that we wrote ourselves, for the app without a network and for the tests: one JSON file per task.
 
-A file holds {"learn": [row, ...], "test": [row, ...]} in the columns of its data set, or SQuAD's nested form per part.
+A file holds {"learn": […], "test": […]}: rows in the columns of the data set, or articles in SQuAD's nested form.
 """
 
 import json
@@ -10,6 +10,6 @@ FOLDER = Path(__file__).parent
 
 
 def read(name: str) -> tuple[list[dict], list[dict]]:
-    """Rows to learn from and rows to test on, of `samples/<name>.json`."""
+    """What to learn from and what to test on, of `samples/<name>.json`."""
     parts = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return parts["learn"], parts["test"]

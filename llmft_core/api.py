@@ -1,0 +1,252 @@
+"""What the command line does, as functions. Errors for people are ValueErrors; torch stays in child processes."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmft_core import checks, files, jobs, models, runs
+from llmft_core.config import RunConfig
+from llmft_core.run import Run, State
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from llmft_core.tasks import Example, Task
+
+LARGEST_PREDICTIONS = 500_000_000  # bytes
+
+
+def fine_tune(*, name: str | None = None, **settings) -> Run:
+    """Fine-tune in a child process and wait for the end: a finished run. `settings` are fields of `RunConfig`.
+
+    Raises ValueError for bad settings (no run is made then), jobs.CallFailed if the run does not finish.
+    """
+    run = start(name=name, **settings)
+    state = jobs.wait(run)
+    if state.kind != "finished":
+        raise jobs.CallFailed(f"{run.name} {state.kind}: {state.detail}")
+    return run
+
+
+def start(*, name: str | None = None, **settings) -> Run:
+    """The same without waiting: a run that is queued or running."""
+    run = runs.create(checks.prepare(**settings), name)
+    jobs.start(run)
+    return run
+
+
+def load_run(name: str) -> Run:
+    """A run by its name. Raises ValueError if there is none."""
+    return runs.find(name)
+
+
+def list_runs() -> list[Run]:
+    """All runs, newest first, those that ship last."""
+    return runs.all()
+
+
+def compare(run: Run | str) -> dict:
+    """The paired verdict of a finished run, as `compare --json` prints it. Raises ValueError if there is none yet."""
+    run = _run(run)
+    found = run.metrics()
+    if found is None:
+        raise ValueError(f"{run.name} has no result: it is {_said(run.state())}.")
+    known = (
+        "task",
+        "model",
+        "split",
+        "method",
+        "n",
+        "source",
+        "zero_shot",
+        "fine_tuned",
+        "delta",
+        "flips",
+        "intervals",
+    )
+    return {"name": run.name} | {key: found[key] for key in known if key in found}
+
+
+def _said(state: State) -> str:
+    return f"{state.kind} ({state.detail.rstrip('.')})" if state.detail else state.kind
+
+
+def weight_changes(
+    run: Run | str | None = None, *, base: str | Path | None = None, tuned: str | Path | None = None
+) -> "pd.DataFrame":
+    """One row per tensor: how far it moved. Of a run, or between two folders (`tuned` may be a LoRA adapter)."""
+    import pandas as pd
+
+    if (run is None) == (base is None and tuned is None) or (base is None) != (tuned is None):
+        raise ValueError("Give a run, or both --base and --tuned.")
+    if run is not None:
+        table = _run(run).weights()
+        if table is None:
+            raise ValueError(f"{_run(run).name} has no weight changes: it is {_said(_run(run).state())}.")
+        return table
+    folders = {"base": _weights_folder(base, "--base"), "tuned": _weights_folder(tuned, "--tuned")}
+    return pd.DataFrame(jobs.call("weights", folders))
+
+
+def _weights_folder(given: str | Path, flag: str) -> str:
+    """The folder of a model key or path. Raises ValueError unless safetensors lie in it."""
+    row = next((row for row in models.MODELS if row.key == str(given) and row.is_shipped), None)
+    folder = Path(row.source if row else given).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{flag} {given}: no such folder; give one that holds a model or an adapter.")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{flag} {given}: holds no .safetensors, the only format of weights that is read.")
+    return str(folder)
+
+
+def evaluate(
+    model_path: str,
+    task: str,
+    *,
+    split: str | None = None,
+    data_dir: str | None = None,
+    data_file: str | None = None,
+    examples: int | None = None,
+    seed: int | None = None,
+) -> dict:
+    """One model (a key, Hub id, folder) or the fine-tuned side of a run on a task: {"task", "n", "metrics", …}.
+
+    A run is tested on its own split and seed unless others are given. Raises ValueError for bad input.
+    """
+    from llmft_core import tasks
+
+    about, own = locate(model_path)
+    task = tasks.find(task)
+    given = {"split": split or own.split, "eval_examples": examples, "seed": own.seed if seed is None else seed}
+    places = checks.absolute({"data_dir": data_dir, "data_file": data_file})
+    if not any(places.values()):
+        places["data_dir"] = own.data_dir
+    config = checks.config.make(task=task.name, model=about["model"], **given, **places)
+    checks.data(task, config, parts=(1,))
+    request = {"split": config.split, "examples": examples, "seed": config.seed, **places}
+    return jobs.call("evaluate", {"model_path": model_path, "task": task.name, **about, **request})
+
+
+def locate(model_path: str) -> tuple[dict, RunConfig]:
+    """What to load for MODEL, RUN or FOLDER: {"model", "adapter", "run"}, and the settings of the run (or defaults).
+
+    `model` is a key, Hub id or folder; `adapter` the LoRA folder to put on it or None; `run` the run's folder or None.
+    """
+    path = Path(model_path).expanduser()
+    if any(model_path == row.key for row in models.MODELS):
+        return {"model": checks.model(model_path).key, "adapter": None, "run": None}, RunConfig()
+    if (path / "events.jsonl").exists() and (path / "config.json").exists():
+        return _of_run(Run(path.resolve()))
+    if (path / "adapter_config.json").exists():
+        base = files.read_json(path / "adapter_config.json").get("base_model_name_or_path") or ""
+        base = base if Path(base).is_dir() or "/" not in base.strip("/") else _known(base)
+        return {"model": checks.model(base).source, "adapter": str(path.resolve()), "run": None}, RunConfig()
+    if not path.is_dir() and runs.NAME.fullmatch(model_path):
+        try:
+            return _of_run(runs.find(model_path))
+        except ValueError:
+            keys = ", ".join(row.key for row in models.MODELS)
+            raise ValueError(f"No model, run or folder is named '{model_path}': models are {keys}.") from None
+    return {"model": checks.model(model_path).source, "adapter": None, "run": None}, RunConfig()
+
+
+def _known(base: str) -> str:
+    """An adapter names its base by the path where it was made; the model of that name that ships is the same one."""
+    name = Path(base).name
+    return name if any(row.key == name for row in models.MODELS) else base
+
+
+def _of_run(run: Run) -> tuple[dict, RunConfig]:
+    if run.damage:
+        raise ValueError(f"{run.name} is damaged: {run.damage}.")
+    config = run.config.resolved()
+    if config.method == "full":
+        if not any(run.model_dir.glob("*.safetensors")):
+            why = "ships without its weights" if run.shipped else f"holds no model: it is {_said(run.state())}"
+            raise ValueError(f"{run.name} {why}.")
+        return {"model": str(run.model_dir), "adapter": None, "run": str(run.path)}, config
+    if not any(run.adapter.glob("*.safetensors")):
+        raise ValueError(f"{run.name} holds no adapter: it is {_said(run.state())}.")
+    return {"model": checks.model(config.model).source, "adapter": str(run.adapter), "run": str(run.path)}, config
+
+
+def score(task: str, predictions: str | Path, *, data_dir: str | None = None, data_file: str | None = None) -> dict:
+    """Score a predictions file against the gold answers, in the shape of `evaluate`; no model is loaded.
+
+    The file is the official {id: text} ("" abstains), or {id: label name or number}. Raises ValueError if an example
+    has no prediction or a prediction no example.
+    """
+    import time
+
+    from llmft_core import rows, tasks
+
+    begun, task = time.perf_counter(), tasks.find(task)
+    given = _read_predictions(Path(predictions).expanduser())
+    places = checks.absolute({"data_dir": data_dir, "data_file": data_file})
+    source = None if any(places.values()) else "hub"
+    gold = rows.examples(task, **places, source=source)
+    if not gold:
+        raise ValueError(f"The rows of {task.title} are not on this machine: give --data-file or --data-dir.")
+    _check_ids(Path(predictions).name, given, gold)
+    table = (_label_table if task.labels else _text_table)(task, given, gold)
+    metrics, seconds = task.summarise(table), time.perf_counter() - begun
+    where = Path(places["data_file"]).name if places["data_file"] else "official"
+    counts = {"n": len(gold), "metrics": metrics, "seconds": round(seconds, 3)}
+    speed = {"examples_per_second": round(len(gold) / seconds, 1)}
+    return {"task": task.name, "model": Path(predictions).name, "split": where, **counts, **speed}
+
+
+def _read_predictions(path: Path) -> dict:
+    try:
+        given = files.read_json(path, LARGEST_PREDICTIONS)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such predictions file; check the path.") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: a folder; give the predictions file.") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}; predictions are one JSON object {{id: answer}}.") from None
+    if not isinstance(given, dict) or not given:
+        raise ValueError(f"{path.name}: holds no predictions; give one JSON object {{id: answer}}.")
+    wrong = next((key for key, value in given.items() if not isinstance(value, str | int)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{path.name}: the answer of '{wrong}' is {json.dumps(given[wrong])[:40]}; give a text or a label."
+        )
+    return given
+
+
+def _check_ids(name: str, given: dict, gold: dict) -> None:
+    missing, extra = [key for key in gold if key not in given], [key for key in given if key not in gold]
+    wrongs = (
+        [f"{len(missing):,} of {len(gold):,} examples have no prediction (such as {missing[0]})"] if missing else []
+    )
+    wrongs += [f"{len(extra):,} predictions have no example (such as {extra[0][:60]})"] if extra else []
+    if wrongs:
+        raise ValueError(f"{name}: {' and '.join(wrongs)}; give exactly one for each example.")
+
+
+def _label_table(task: "Task", given: dict, gold: "dict[str, Example]") -> "pd.DataFrame":
+    import pandas as pd
+
+    numbers = {label.lower(): number for number, label in enumerate(task.labels)}
+    numbers |= {str(number): number for number in range(len(task.labels))}
+    rows = [
+        (key, task.labels.index(example.answers[0]), numbers.get(str(given[key]).strip().lower(), -1))
+        for key, example in gold.items()
+    ]
+    return pd.DataFrame(rows, columns=["id", "gold", "predicted"])
+
+
+def _text_table(task: "Task", given: dict, gold: "dict[str, Example]") -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for key, example in gold.items():
+        answer = str(given[key])
+        about = {"id": key, "has_answer": bool(example.answers), "answer": answer, "golds": list(example.answers)}
+        rows.append(about | task.score(answer, example))
+    return pd.DataFrame(rows)
+
+
+def _run(run: Run | str) -> Run:
+    return run if isinstance(run, Run) else runs.find(run)

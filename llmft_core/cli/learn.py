@@ -1,0 +1,91 @@
+"""Commands that make something: fine-tune, pretrain, precompute."""
+
+from typing import Annotated
+
+import typer
+
+from llmft_core.cli.options import DataDir, RunsDir, flags_of_pretraining, flags_of_run, with_flags
+from llmft_core.cli.printing import note
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Start it and return; `runs` tells how it goes.")]
+
+
+@with_flags(flags_of_run)
+def fine_tune(
+    *,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the run; made from its settings if empty.")
+    ] = None,
+    runs_dir: RunsDir = None,
+    no_wait: NoWait = False,
+    **settings,
+) -> None:
+    """Teach a model a task: zero-shot, training, fine-tuned, verdict.
+
+    Ctrl-C cancels the run and keeps the last adapter; a closed terminal changes nothing.
+    """
+    from llmft_core import checks, jobs, runs, tasks
+    from llmft_core.cli import follow
+
+    if name:
+        runs.check_name(name)
+    config = checks.prepare(**settings)
+    if sentence := checks.data_note(tasks.find(config.task), config):
+        note(sentence)
+    run = runs.create(config, name)
+    jobs.start(run)
+    note(f"Run {run.name} in {run.path.parent}")
+    if no_wait:
+        print(run.name)
+        return
+    raise typer.Exit(follow.to_the_end(run))
+
+
+@with_flags(flags_of_pretraining)
+def pretrain(
+    *,
+    text: Annotated[list[str], typer.Option("--text", help="A .txt or .txt.xz file; may be given several times.")],
+    out: Annotated[str, typer.Option("--out", help="Folder for the model.", metavar="DIR")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    **settings,
+) -> None:
+    """Pretrain a small Llama, such as `mini`, from plain text."""
+    from pathlib import Path
+
+    from llmft_core import jobs
+
+    paths = [Path(path).expanduser().resolve() for path in text]
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: no such text file; give --text the path of a .txt or .txt.xz file.")
+    request = {"text": paths, "out": Path(out).expanduser().resolve(), "resume": resume, "settings": settings}
+    print(jobs.call("pretrain", request)["model"])
+
+
+def precompute(
+    *,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Just this one; may be given several times.")] = None,
+    data_dir: DataDir = None,
+    runs_dir: RunsDir = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that are there already.")] = False,
+) -> None:
+    """Make the runs that ship, in precomputed/runs.
+
+    Goes on where it was interrupted.
+    """
+    from llmft_core import checks, jobs, precomputed, runs
+    from llmft_core.cli import follow
+
+    wanted = precomputed.chosen(only or [])
+    for name in wanted:
+        if (runs.SHIPPED / name).exists() and not again:
+            note(f"{name} is there already.")
+            continue
+        config = checks.prepare(**precomputed.RUNS[name], data_dir=data_dir)
+        run, is_new = precomputed.draft(name, config)
+        seen = len(run.history())
+        if run.state().kind != "finished":
+            jobs.start(run) if is_new else jobs.resume(run)
+            if code := follow.to_the_end(run, seen):
+                raise typer.Exit(code)
+        print(precomputed.ship(run, name))

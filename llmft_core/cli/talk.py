@@ -1,0 +1,81 @@
+"""Commands that you talk to: chat, in the terminal, and app, in the browser."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from llmft_core.cli.options import RunName, RunsDir
+from llmft_core.cli.printing import note
+
+
+def chat(
+    run: RunName,
+    *,
+    free: Annotated[bool, typer.Option("--free", help="Plain chat instead of the run's task.")] = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Ask both sides of a run, in the terminal.
+
+    Every line is a new question. Ctrl-D ends it.
+    """
+    from llmft_core import jobs, runs, tasks
+
+    found = runs.find(run)
+    task = tasks.find(found.config.task)
+    speaker, paragraph = jobs.Speaker(), ""
+    if not free and not task.labels:
+        note("First a paragraph, in one line; then questions about it. An empty line begins another paragraph.")
+    try:
+        while (line := _read("> " if free or task.labels or paragraph else "paragraph> ")) is not None:
+            if free:
+                _ask(speaker, {"do": "chat", "run": run, "messages": [{"role": "user", "content": line}]})
+            elif task.labels:
+                _ask(speaker, {"do": "classify", "task": task.name, "run": run, "text": line})
+            elif not paragraph or not line:
+                paragraph = line
+            else:
+                _ask(speaker, {"do": "answer", "task": task.name, "run": run, "context": paragraph, "question": line})
+    finally:
+        speaker.close()
+
+
+def _read(prompt: str) -> str | None:
+    try:
+        return input(prompt if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None
+
+
+def _ask(speaker, request: dict) -> None:
+    for event in speaker.ask(request):
+        if event["event"] == "error":
+            note(event["message"])
+        elif event["event"] == "done":
+            for side in ("zero_shot", "fine_tuned"):
+                if event.get(side):
+                    print(f"{side.replace('_', '-'):<11} {_answer(event[side])}")
+
+
+def _answer(side: dict) -> str:
+    from llmft_core import words
+
+    if "label" in side:
+        return f"{side['label']} {words.percent(side.get('probabilities', {}).get(side['label']))}".strip()
+    if "answer" in side:
+        return side["answer"] or "(no answer)"
+    return side.get("text", "")
+
+
+def app(
+    *,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=0, max=65535)] = 7860,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Open the app in the browser."""
+    from llmft_core.ui import launch
+
+    launch(host=host, port=port)

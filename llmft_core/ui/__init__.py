@@ -1,0 +1,64 @@
+"""The app: one page, five tabs. Everything of Gradio lives in this folder; nothing here loads a model.
+
+TABS names the files, in the order shown. A tab has TITLE and build(page) -> View (`page.py`).
+"""
+
+import inspect
+import os
+from contextlib import contextmanager
+from importlib import import_module
+
+TABS = ("try", "train", "results", "weights", "runs")
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: it reports home otherwise
+
+
+@contextmanager
+def _no_stubs():
+    """Keep Gradio from writing its .pyi files again at import, which takes longer than the rest of it.
+
+    It asks inspect for the source of each component and leaves the file alone when there is none.
+    """
+    ask = inspect.getfile
+
+    def answer(thing):
+        if isinstance(thing, type) and thing.__module__.startswith("gradio."):
+            raise OSError("no stubs")
+        return ask(thing)
+
+    inspect.getfile = answer
+    try:
+        yield
+    finally:
+        inspect.getfile = ask
+
+
+with _no_stubs():
+    import gradio as gr
+
+
+def build_app(speaker=None) -> gr.Blocks:
+    """The page. `speaker` answers the Try tab (`jobs.Speaker` unless a test brings its own)."""
+    from llmft_core.ui.page import Page
+
+    with gr.Blocks(title="llmft: what did fine-tuning change?", fill_width=True, analytics_enabled=False) as demo:
+        page = Page(speaker)
+        page.top()
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as page.tabs:
+            for name in TABS:
+                tab = import_module(f"llmft_core.ui.{name}_tab")
+                with gr.Tab(tab.TITLE, id=name, elem_id=f"tab-{name}") as page.tab_items[name]:
+                    page.views[name] = tab.build(page)
+        page.wire(demo)
+    return demo
+
+
+def launch(demo: gr.Blocks, host: str | None = None, port: int | None = None, **more) -> None:
+    """Serve the page: on this machine only, unless told otherwise here or by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    from llmft_core.ui.theme import CSS, theme
+
+    demo.queue(default_concurrency_limit=16, max_size=128)
+    demo.launch(
+        server_name=host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1", server_port=port,
+        theme=theme(), css=CSS, footer_links=[], run_history=False, ssr_mode=False, pwa=False, **more,
+    )  # fmt: skip

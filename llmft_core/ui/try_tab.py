@@ -1,0 +1,215 @@
+"""Try: both sides answer the same input, one at a time or in a conversation."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from llmft_core import tasks
+from llmft_core.ui import ask, choice, html, sides
+from llmft_core.ui.choice import Choice
+from llmft_core.ui.page import Page, View
+
+TITLE = "Try"
+ONE, CHAT = "One input", "Chat"
+RAW, CALIBRATED = "Raw", "Calibrated"
+
+
+def build(page: Page) -> View:
+    tab = Try(page.speaker)
+    tab.layout()
+    tab.connect(page)
+    inputs = [tab.mode, tab.sentence, tab.paragraph, tab.question, tab.answered]
+    return View(tab.draw, tab.outputs, inputs, places=(tab.sentence, tab.paragraph, tab.question))
+
+
+class Try:
+    """The tab's components and what they do."""
+
+    def __init__(self, speaker):
+        self.speaker = speaker
+
+    def layout(self) -> None:
+        with gr.Row(elem_classes="between"):
+            with gr.Column(scale=0, min_width=10):
+                self.mode = _segments([ONE, CHAT], "What to try", "try-mode")
+            with gr.Column(scale=0, min_width=10):
+                self.scale = _segments([RAW, CALIBRATED], "Probabilities", "try-scale")
+        self.error = gr.HTML("", apply_default_css=False, elem_id="try-error")
+        with gr.Column(elem_classes="gap") as self.one:
+            self._inputs()
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    self.zero = gr.HTML("", apply_default_css=False, elem_id="side-zero")
+                with gr.Column(min_width=300):
+                    self.tuned = gr.HTML("", apply_default_css=False, elem_id="side-tuned")
+            self.words = gr.HTML("", apply_default_css=False, elem_id="words")
+            self.prompt = gr.HTML("", apply_default_css=False, elem_id="prompt")
+        with gr.Column(visible=False, elem_classes="gap") as self.talk:
+            self._conversation()
+        self.reply = gr.State({})
+        self.answered = gr.Textbox("", visible="hidden", label="answered", interactive=True)
+        self.outputs = [
+            self.mode, self.scale, self.error, self.one, self.talk, self.labels_form, self.text_form, self.sentence,
+            self.paragraph, self.question, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered,
+            self.zero_head, self.tuned_head, self.zero_chat, self.tuned_chat, self.chat_note, *self.chips,
+        ]  # fmt: skip
+
+    def _inputs(self) -> None:
+        with gr.Row(elem_classes="ask") as self.labels_form:
+            self.sentence = gr.Textbox(
+                label="Sentence", scale=1, min_width=260, lines=1, max_lines=6, interactive=True, elem_id="sentence"
+            )
+            self.compare = gr.Button("Compare", variant="primary", scale=0, min_width=120, elem_id="compare")
+        with gr.Row(visible=False) as self.text_form:
+            with gr.Column(scale=3, min_width=300):
+                self.paragraph = gr.Textbox(
+                    label="Paragraph", lines=5, max_lines=14, interactive=True, elem_id="paragraph"
+                )
+            with gr.Column(scale=2, min_width=300):
+                self.question = gr.Textbox(
+                    label="Question", lines=1, max_lines=4, interactive=True, elem_id="question"
+                )
+                self.answer = gr.Button("Compare", variant="primary", elem_id="compare-text")
+        with gr.Column(elem_classes="tight"):
+            gr.HTML(html.note("Or one of these"), apply_default_css=False)
+            with gr.Row(elem_classes="chips"):
+                self.chips = [
+                    gr.Button("", size="sm", scale=0, min_width=40, elem_id=f"chip-{n}", visible=False)
+                    for n in range(3)
+                ]
+
+    def _conversation(self) -> None:
+        look = dict(
+            layout="bubble", buttons=[], feedback_options=None, show_label=False, height=330, render_markdown=False,
+            sanitize_html=True, latex_delimiters=[], elem_classes="chat", container=False, autoscroll=True,
+        )  # fmt: skip
+        with gr.Row():
+            with gr.Column(min_width=300, elem_classes="tight"):
+                self.zero_head = gr.HTML("", apply_default_css=False)
+                self.zero_chat = gr.Chatbot([], label="Zero-shot", elem_id="chat-zero", **look)
+            with gr.Column(min_width=300, elem_classes="tight"):
+                self.tuned_head = gr.HTML("", apply_default_css=False)
+                self.tuned_chat = gr.Chatbot([], label="Fine-tuned", elem_id="chat-tuned", **look)
+        with gr.Row(elem_classes="ask"):
+            self.message = gr.Textbox(
+                label="Message to both models", placeholder="Ask both", scale=1, min_width=260, lines=1, max_lines=6,
+                interactive=True, elem_id="message",
+            )  # fmt: skip
+            self.send = gr.Button("Send", variant="primary", scale=0, min_width=120, elem_id="send")
+        with gr.Row(elem_classes="buttons"):
+            self.stop = gr.Button("Stop", size="md", scale=0, min_width=100, elem_id="chat-stop")
+            self.fresh = gr.Button("New conversation", size="md", scale=0, min_width=100, elem_id="chat-new")
+        self.chat_note = gr.HTML("", apply_default_css=False)
+
+    # ---- events --------------------
+
+    def connect(self, page: Page) -> None:
+        who = [page.task, page.model, page.run]
+        asked = [*who, self.sentence, self.paragraph, self.question, self.scale]
+        shown = [self.error, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered]
+        for event in (self.compare.click, self.sentence.submit, self.answer.click, self.question.submit):
+            page.on(event, self.on_compare, asked, shown, trigger_mode="once", concurrency_limit=8)
+        for number, chip in enumerate(self.chips):
+            filled = page.on(
+                chip.click, _picker(number), [page.task], [self.sentence, self.paragraph, self.question]
+            )
+            page.on(filled.then, self.on_compare, asked, shown, concurrency_limit=8)
+        page.on(self.scale.input, self.on_scale, [*who, self.reply, self.scale], [self.zero, self.tuned])
+        page.on(self.mode.input, _switch, [self.mode], [self.one, self.talk])
+        talk = [self.error, self.zero_chat, self.tuned_chat, self.message, self.chat_note]
+        said = [*who, self.message, self.zero_chat, self.tuned_chat]
+        turns = [
+            page.on(event, self.on_chat, said, talk, trigger_mode="once", concurrency_limit=8)
+            for event in (self.send.click, self.message.submit)
+        ]
+        self.stop.click(None, None, None, cancels=turns, api_visibility="private")
+        page.on(self.fresh.click, lambda: ([], [], ""), [], [self.zero_chat, self.tuned_chat, self.chat_note])
+
+    def draw(self, chosen: Choice, mode, sentence, paragraph, question, answered) -> dict:
+        """The form of the task; answers of another run do not stay."""
+        task = tasks.find(chosen.task)
+        examples = ask.three(chosen.task)
+        how, is_one = ask.method(chosen), mode != CHAT
+        said = {
+            self.one: gr.Column(visible=is_one), self.talk: gr.Column(visible=not is_one),
+            self.labels_form: gr.Row(visible=bool(task.labels)), self.text_form: gr.Row(visible=not task.labels),
+            self.scale: gr.Radio(visible=bool(task.labels)),
+            self.zero_head: sides.frame("zero_shot", "", how).replace('class="side', 'class="side low'),
+            self.tuned_head: sides.frame("fine_tuned", "", how).replace('class="side', 'class="side low'),
+        }  # fmt: skip
+        for chip, example in zip(self.chips, examples + [None] * 3, strict=False):
+            said[chip] = gr.Button(example.question if example else "", visible=example is not None)
+        if examples and task.labels and not sentence:
+            said[self.sentence] = examples[0].question
+        if examples and not task.labels and not (paragraph or question):
+            said |= {self.paragraph: examples[0].shared, self.question: examples[0].question}
+        if answered != _key(chosen):
+            rest = ask.resting(chosen)
+            said |= dict(zip(self._places(), rest, strict=True))
+            said |= {self.answered: _key(chosen), self.zero_chat: [], self.tuned_chat: [], self.chat_note: ""}
+        return said
+
+    def _places(self) -> tuple:
+        """Components in the order of `ask.Shown`."""
+        return self.error, self.zero, self.tuned, self.words, self.prompt, self.reply
+
+    def on_compare(self, task, model, run, sentence, paragraph, question, scale) -> Iterator[dict]:
+        chosen = choice.settle(task, model, run)
+        given = {"sentence": sentence, "paragraph": paragraph, "question": question}
+        for shown in ask.compare(self.speaker, chosen, given, scale == CALIBRATED):
+            fresh = zip(self._places(), shown, strict=True)
+            yield {place: value for place, value in fresh if value is not None} | {self.answered: _key(chosen)}
+
+    def on_scale(self, task, model, run, reply, scale) -> dict:
+        """Raw or calibrated: the same answer on the other scale, without asking again."""
+        chosen = choice.settle(task, model, run)
+        if not reply:
+            return {self.zero: gr.skip()}
+        shown = ask.show(tasks.find(chosen.task), chosen, reply, scale == CALIBRATED)
+        return {self.zero: shown.zero_shot, self.tuned: shown.fine_tuned}
+
+    def on_chat(self, task, model, run, message, zero, tuned) -> Iterator[dict]:
+        chosen = choice.settle(task, model, run)
+        talks = {"zero_shot": _turns(zero), "fine_tuned": _turns(tuned)}
+        for error, now, note in ask.chat(self.speaker, chosen, talks, str(message or "")):
+            said = {self.error: error, self.chat_note: html.note(note), self.zero_chat: now["zero_shot"]}
+            said[self.tuned_chat] = now["fine_tuned"] if chosen.run else []
+            yield said if error else said | {self.message: ""}
+
+
+def _segments(names: list[str], label: str, name: str) -> gr.Radio:
+    return gr.Radio(
+        names, value=names[0], label=label, show_label=False, container=False, interactive=True,
+        elem_classes="seg", elem_id=name, min_width=10,
+    )  # fmt: skip
+
+
+def _picker(number: int):
+    def pick(task) -> tuple:
+        examples = ask.three(choice.settle(task, None, None).task)
+        if number >= len(examples):
+            return gr.skip(), gr.skip(), gr.skip()
+        one = examples[number]
+        return (gr.skip(), one.shared, one.question) if one.shared else (one.question, gr.skip(), gr.skip())
+
+    return pick
+
+
+def _switch(mode) -> tuple:
+    return gr.Column(visible=mode != CHAT), gr.Column(visible=mode == CHAT)
+
+
+def _key(chosen: Choice) -> str:
+    return "|".join((chosen.task, chosen.model, chosen.run_name))
+
+
+def _turns(value) -> list[dict]:
+    """What a chat window holds, as plain messages; anything else in it is left out."""
+    messages = []
+    for turn in value if isinstance(value, list) else []:
+        content = turn.get("content", "") if isinstance(turn, dict) else ""
+        if isinstance(content, list):
+            content = "".join(str(piece.get("text", "")) for piece in content if isinstance(piece, dict))
+        if isinstance(turn, dict) and turn.get("role") in ("user", "assistant"):
+            messages.append({"role": turn["role"], "content": str(content)[: ask.LIMITS["message"]]})
+    return messages[-40:]
