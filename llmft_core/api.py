@@ -1,11 +1,13 @@
 """What the command line does, as functions. Errors for people are ValueErrors; torch stays in child processes."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmft_core import checks, files, jobs, models, runs
-from llmft_core.config import RunConfig
+from llmft_core.config import RunConfig, make
 from llmft_core.run import Run, State
 
 if TYPE_CHECKING:
@@ -30,8 +32,17 @@ def fine_tune(*, name: str | None = None, **settings) -> Run:
 
 def start(*, name: str | None = None, **settings) -> Run:
     """The same without waiting: a run that is queued or running."""
-    run = runs.create(checks.prepare(**settings), name)
-    jobs.start(run)
+    return begin(checks.prepare(**settings), name)
+
+
+def begin(config: RunConfig, name: str | None = None) -> Run:
+    """Make a run with these checked settings and start it; if it cannot be started, nothing is left of it."""
+    run = runs.create(config, name)
+    try:
+        jobs.start(run)
+    except (ValueError, jobs.CallFailed):
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run
 
 
@@ -121,7 +132,10 @@ def evaluate(
     places = checks.absolute({"data_dir": data_dir, "data_file": data_file})
     if not any(places.values()):
         places["data_dir"] = own.data_dir
-    config = checks.config.make(task=task.name, model=about["model"], **given, **places)
+    try:
+        config = make(task=task.name, model=about["model"], **given, **places)
+    except ValueError as error:
+        raise ValueError(str(error).replace("--eval-examples", "--examples")) from None
     checks.data(task, config, parts=(1,))
     request = {"split": config.split, "examples": examples, "seed": config.seed, **places}
     return jobs.call("evaluate", {"model_path": model_path, "task": task.name, **about, **request})
@@ -143,10 +157,11 @@ def locate(model_path: str) -> tuple[dict, RunConfig]:
         return {"model": checks.model(base).source, "adapter": str(path.resolve()), "run": None}, RunConfig()
     if not path.is_dir() and runs.NAME.fullmatch(model_path):
         try:
-            return _of_run(runs.find(model_path))
+            run = runs.find(model_path)
         except ValueError:
             keys = ", ".join(row.key for row in models.MODELS)
             raise ValueError(f"No model, run or folder is named '{model_path}': models are {keys}.") from None
+        return _of_run(run)
     return {"model": checks.model(model_path).source, "adapter": None, "run": None}, RunConfig()
 
 
@@ -176,8 +191,6 @@ def score(task: str, predictions: str | Path, *, data_dir: str | None = None, da
     The file is the official {id: text} ("" abstains), or {id: label name or number}. Raises ValueError if an example
     has no prediction or a prediction no example.
     """
-    import time
-
     from llmft_core import rows, tasks
 
     begun, task = time.perf_counter(), tasks.find(task)

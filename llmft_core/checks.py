@@ -52,12 +52,13 @@ def data(task, config: RunConfig, parts: tuple[int, ...] = (0, 1)) -> None:
             rows.read(task, rows.file_in(task, folder, task.splits[part]))
 
 
-def data_note(task, config: RunConfig) -> str:
+def data_note(config: RunConfig) -> str:
     """A sentence if our own samples will have to do, because no data is here and the Hub does not answer; else ""."""
-    from llmft_core import rows
+    from llmft_core import rows, tasks
 
     if config.data_file or rows.folder(config.data_dir) or hub_answers():
         return ""
+    task = tasks.find(config.task)
     if rows.downloaded(task, task.splits[1]) is not None:
         return ""
     return (
@@ -90,43 +91,64 @@ def _check_folder(row: Model) -> None:
 
 
 def _is_downloaded(source: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
+    """Whether the Hub's cache holds it (looked up by path: the library takes half a second to say the same)."""
+    from huggingface_hub import constants
 
-    try:
-        return isinstance(try_to_load_from_cache(source, "config.json"), str)
-    except ValueError:  # not a name that the Hub could have
-        return False
+    folder = Path(constants.HF_HUB_CACHE, "models--" + source.replace("/", "--"))
+    return any(folder.glob("snapshots/*/config.json"))
 
 
 def _check_on_hub(row: Model) -> None:
-    from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub import constants, get_token
 
     page = f"{constants.ENDPOINT}/{row.source}"
     gated = f"{row.source} is gated: accept its licence at {page} and set HF_TOKEN to a token of that account."
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "there is no network to the Hub"
+    absent = f"{row.source} is not on this machine and {why}: connect to download it, or use --model mini."
     if row.gated and not get_token():
         raise ValueError(gated)
     if not hub_answers():
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "there is no network to the Hub"
-        raise ValueError(f"{row.source} is not on this machine and {why}: connect to download it, or use --model mini.")
+        raise ValueError(absent)
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url  # slow, and no use without a network
+
     try:
         get_hf_file_metadata(hf_hub_url(row.source, "config.json"), timeout=10)
-    except GatedRepoError:
+    except errors.GatedRepoError:
         raise ValueError(gated) from None
-    except (RepositoryNotFoundError, HFValidationError):
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise ValueError(
             f"The Hub has no model '{row.source}', or it is private: check the name or set HF_TOKEN."
         ) from None
-    except (HfHubHTTPError, OSError):
-        pass  # no config.json there, or a hiccup: loading it will tell
+    except errors.LocalEntryNotFoundError:
+        raise ValueError(absent) from None
+    except errors.EntryNotFoundError:
+        raise ValueError(f"{row.source} holds no config.json, so it is not a model; check the name.") from None
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "an error")
+        raise ValueError(f"The Hub answers {status} for {row.source}: try again later, or use --model mini.") from None
+    except OSError:
+        raise ValueError(absent) from None
 
 
 def hub_answers(seconds: float = HUB_SECONDS) -> bool:
     """Whether the Hub (or HF_ENDPOINT, through a proxy if one is set) answers within this time."""
-    import httpx
     from huggingface_hub import constants
 
-    return not constants.HF_HUB_OFFLINE and _in_time(lambda: httpx.head(constants.ENDPOINT, timeout=seconds), seconds)
+    return not constants.HF_HUB_OFFLINE and _in_time(lambda: _call(constants.ENDPOINT, seconds), seconds)
+
+
+def _call(address: str, seconds: float) -> None:
+    """Return if anybody answers, whatever they say. Raises OSError if not."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=seconds).close()
+    except HTTPError:
+        return
+    except URLError as error:
+        if type(error.reason).__name__ not in ("SSLError", "SSLCertVerificationError"):
+            raise
 
 
 def _in_time(ask: Callable[[], object], seconds: float) -> bool:

@@ -107,7 +107,7 @@ def read(path: Path) -> list[Event]:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    found = (_parse(line) for line in text[: text.rfind("\n") + 1].splitlines())
+    found = (_parse(line) for line in text[: text.rfind("\n") + 1].split("\n"))
     return [event for event in found if event is not None]
 
 

@@ -33,6 +33,7 @@ POLITE = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "ignore::FutureWarning",  # of one library about another: nothing that a person can act on
 }
 
 
@@ -69,6 +70,8 @@ def _launch(run: Run, resume: bool, refuse: tuple[str, ...]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and not run.is_held() and time.monotonic() < deadline:
         time.sleep(0.02)
+    if child.poll() is not None and not (run.path / "lock").exists():
+        raise CallFailed(f"The worker of {run.name} did not start: {run.log_tail(1) or 'it says nothing'}")
     threading.Thread(target=child.wait, daemon=True).start()  # so that it does not stay a zombie of ours
 
 
@@ -200,7 +203,7 @@ class Speaker:
             self._last_id += 1
             yield from self._answers({**request, "id": self._last_id})
         finally:
-            self._start_timer()
+            self._set_timer(self.idle)
             self._turn.release()
 
     def _answers(self, request: dict) -> Iterator[dict]:
@@ -254,15 +257,13 @@ class Speaker:
         self._said = queue.Queue()
         threading.Thread(target=_listen, args=(self._child.stdout, self._said), daemon=True).start()
 
-    def _start_timer(self) -> None:
-        self._stop_timer()
-        self._timer = threading.Timer(self.idle, self._end_if_idle)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _stop_timer(self) -> None:
+    def _set_timer(self, seconds: float | None) -> None:
         if self._timer:
             self._timer.cancel()
+        if seconds is not None:
+            self._timer = threading.Timer(seconds, self._end_if_idle)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _end_if_idle(self) -> None:
         if self._turn.acquire(blocking=False):
@@ -280,7 +281,7 @@ class Speaker:
 
     def close(self) -> None:
         """End the process; the next `ask` starts another."""
-        self._stop_timer()
+        self._set_timer(None)
         self._end()
 
 

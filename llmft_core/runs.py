@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "Run",
     "State",
+    "ahead",
     "all",
     "check_name",
     "create",
@@ -100,6 +101,11 @@ def delete(name: str) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise ValueError(files.sentence(error)) from None
+
+
+def ahead(run: Run) -> int:
+    """How many runs must end before this waiting one begins."""
+    return run.ahead()
 
 
 def _folders(place: Path) -> list[Run]:

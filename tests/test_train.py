@@ -93,6 +93,16 @@ def test_stop_then_resume_reaches_the_same_weights_as_an_unbroken_run(school, tm
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
+    for step, files in ((2, ["trainer_state.json"]), (10, ["trainer_state.json"]), (12, ["adapter_model.safetensors"])):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in files:
+            (folder / name).touch()
+    assert train.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert train.last_checkpoint(tmp_path / "nothing") is None
+
+
 def test_head_runs_only_where_it_is_needed(school):
     lm, lessons = school
     layout = train.lay_out_lessons(lm, lessons[:4])

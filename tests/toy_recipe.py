@@ -10,6 +10,7 @@ import os
 import signal
 import time
 
+from llmft_core import files
 from llmft_core.events import Stage, Step
 from llmft_core.runs import Cancelled
 
@@ -26,7 +27,7 @@ def run(run, say, should_stop, resume) -> None:
             raise Cancelled()
         time.sleep(pause)
         say(Step(step, steps, 1 / step, 1e-3, step * 4, 80.0))
-        kept.write_text(json.dumps(step))
+        files.write_json(kept, step)
     import fakes  # slow, and only a run that finishes needs it
 
     made = fakes.run(run.config.task, 20)

@@ -24,16 +24,15 @@ def fine_tune(
 
     Ctrl-C cancels the run and keeps the last adapter; a closed terminal changes nothing.
     """
-    from llmft_core import checks, jobs, runs, tasks
+    from llmft_core import api, checks, runs
     from llmft_core.cli import follow
 
     if name:
         runs.check_name(name)
     config = checks.prepare(**settings)
-    if sentence := checks.data_note(tasks.find(config.task), config):
+    if sentence := checks.data_note(config):
         note(sentence)
-    run = runs.create(config, name)
-    jobs.start(run)
+    run = api.begin(config, name)
     note(f"Run {run.name} in {run.path.parent}")
     if no_wait:
         print(run.name)
@@ -58,6 +57,9 @@ def pretrain(
     for path in paths:
         if not path.is_file():
             raise ValueError(f"{path}: no such text file; give --text the path of a .txt or .txt.xz file.")
+    for flag, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"--{flag.replace('_', '-')} {value}: must be more than 0.")
     request = {"text": paths, "out": Path(out).expanduser().resolve(), "resume": resume, "settings": settings}
     print(jobs.call("pretrain", request)["model"])
 

@@ -28,7 +28,7 @@ def list_runs(context: typer.Context, runs_dir: RunsDir = None, json: AsJson = F
     for run in found:
         head = run["headline"] or {}
         before, after = head.get("zero_shot"), head.get("fine_tuned")
-        values = f"{words.percent(before, unit=False)} → {words.percent(after)}" if head else ""
+        values = f"{head['metric']} {words.percent(before, unit=False)} → {words.percent(after)}" if head else ""
         change = words.points(after - before) if head else ""
         state = words.state(run["state"], run["detail"] or "", run["reason"] or "") + (
             ", shipped" if run["shipped"] else ""

@@ -28,6 +28,8 @@ def chat(
         note("First a paragraph, in one line; then questions about it. An empty line begins another paragraph.")
     try:
         while (line := _read("> " if free or task.labels or paragraph else "paragraph> ")) is not None:
+            if not line and (free or task.labels):
+                continue
             if free:
                 _ask(speaker, {"do": "chat", "run": run, "messages": [{"role": "user", "content": line}]})
             elif task.labels:
@@ -64,18 +66,24 @@ def _answer(side: dict) -> str:
         return f"{side['label']} {words.percent(side.get('probabilities', {}).get(side['label']))}".strip()
     if "answer" in side:
         return side["answer"] or "(no answer)"
-    return side.get("text", "")
+    return side.get("text", "").strip()
 
 
 def app(
     *,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=0, max=65535)] = 7860,
+        str | None, typer.Option("--host", help="Address to listen on: 127.0.0.1 unless told; 0.0.0.0 lets others in.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on: the first free one from 7860.")] = None,
     runs_dir: RunsDir = None,
 ) -> None:
     """Open the app in the browser."""
-    from llmft_core.ui import launch
+    from llmft_core import files
+    from llmft_core.ui import build_app, launch
 
-    launch(host=host, port=port)
+    try:
+        launch(build_app(), host=host, port=port)
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"Cannot listen on {host or 'this machine'}:{port or 7860}: {files.last_line(error)}"
+        ) from None

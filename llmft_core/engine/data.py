@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 class Data:
     """Examples to learn from and to test on, and where they came from.
 
-    `leakage` is {"share": 0..1 of the test examples that were met in training, "what": the words after "98.6 % of"},
-    empty where nothing was loaded to learn from. `fingerprint` has a SHA-256 for "train" and "test", whatever their order.
+    `leakage` is {"share": 0..1 of the test examples that were met in training, "what": the words after "98.7 % of"};
+    it is empty where nothing was loaded to learn from. `fingerprint` has a SHA-256 for "train" and "test", whatever
+    their order.
     """
 
     train: list[Example]
@@ -120,7 +121,7 @@ def from_hub(task: Task, part: str) -> list[Example] | None:
     if not checks.hub_answers():
         return None
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     try:
         table = load_dataset(task.hub_id, split=part)
@@ -134,8 +135,8 @@ def from_hub(task: Task, part: str) -> list[Example] | None:
     except ConnectionError as error:
         log.warning("The Hub stopped answering: %s", error)
         return None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ValueError(f"The data set '{task.hub_id}' could not be downloaded: {reason}") from error
     return rows.checked(task, rows.records(table.to_pandas()), task.hub_id)
 
@@ -219,7 +220,10 @@ def leakage(train: Sequence[Example], test: Sequence[Example]) -> dict:
         share = sum(example.group in known for example in test) / len(test)
         return {"share": share, "what": "test questions have their paragraph in the training part"}
     share = overlap.share_found([example.question for example in test], [example.question for example in train])
-    return {"share": share, "what": "test phrases are met in training: inside a phrase there, or around one of three tokens or more"}
+    return {
+        "share": share,
+        "what": "test phrases are met in training: inside a phrase there, or around one of three tokens or more",
+    }
 
 
 def fingerprint(examples: Sequence[Example]) -> str:

@@ -9,10 +9,11 @@ import pandas as pd
 SHORT = 3  # tokens: a shorter phrase ("a film") says nothing about where it comes from
 LONGEST = 32  # tokens that are compared: a longer phrase is known by its first 32, which bounds the work for long texts
 TOKEN = re.compile(r"['’]?\w+(?:['’-]\w+)*|[^\w\s]+")
+Phrase = tuple[str, ...]
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that the rolling hash below loses no bits
 
 
-def tokens(text: str) -> tuple[str, ...]:
+def tokens(text: str) -> Phrase:
     """Lower-case words and punctuation marks, alike for plain text and for text that is cut into tokens already."""
     return tuple(TOKEN.findall(text.lower())) or (text,)
 
@@ -33,8 +34,10 @@ def families(texts: Sequence[str]) -> np.ndarray:
     which, distinct = pd.factorize(pd.Series([tokens(text) for text in texts], dtype=object))
     phrases, size = list(distinct), len(distinct)
     length = np.array([len(phrase) for phrase in phrases])
-    inner, outer = contained(phrases, phrases)
-    tied = length[inner] >= SHORT
+    spelt, speller = _spellings(phrases)
+    inner, outer = contained(spelt, phrases)
+    tied = np.array([len(spelling) for spelling in spelt])[inner] >= SHORT
+    inner = speller[inner]
     alike = pd.factorize(pd.Series([_words(phrase) for phrase in phrases], dtype=object))[0]
     ends = np.concatenate([inner[tied], np.arange(size)]), np.concatenate([outer[tied], size + alike])
     family = connected_components(
@@ -53,25 +56,40 @@ def families(texts: Sequence[str]) -> np.ndarray:
     return longest.loc[family[which]].to_numpy()
 
 
-def _words(phrase: tuple[str, ...]) -> tuple[str, ...]:
+def _words(phrase: Phrase) -> Phrase:
     return tuple(token for token in phrase if any(map(str.isalnum, token))) or phrase
 
 
+def _spellings(phrases: list[Phrase]) -> tuple[list[Phrase], np.ndarray]:
+    """Every phrase as it is, then those that begin or end with punctuation without it; and whose spelling each is."""
+    spelt, speller = list(phrases), list(range(len(phrases)))
+    for index, phrase in enumerate(phrases):
+        worded = [place for place, token in enumerate(phrase) if any(map(str.isalnum, token))]
+        if worded and worded[-1] - worded[0] + 1 < len(phrase):
+            spelt.append(phrase[worded[0] : worded[-1] + 1])
+            speller.append(index)
+    return spelt, np.array(speller)
+
+
 def share_found(test: Sequence[str], train: Sequence[str]) -> float:
-    """Share of the test texts that lie in a training text as whole phrases, or hold one of three tokens or more."""
+    """Share of the test texts that lie in a training text as whole phrases, or hold one of three tokens or more.
+
+    Punctuation at the ends of the inner phrase does not count.
+    """
     if not len(test) or not len(train):
         return 0.0
-    tested, trained = [tokens(text) for text in test], [tokens(text) for text in train]
-    which, distinct = pd.factorize(pd.Series(tested, dtype=object))
-    found = np.zeros(len(distinct), dtype=bool)
-    found[contained(list(distinct), trained)[0]] = True
-    long_enough = list({phrase for phrase in trained if len(phrase) >= SHORT})
-    found[contained(long_enough, list(distinct))[1]] = True
+    which, distinct = pd.factorize(pd.Series([tokens(text) for text in test], dtype=object))
+    tested, trained = list(distinct), list({tokens(text) for text in train})
+    found = np.zeros(len(tested), dtype=bool)
+    spelt, speller = _spellings(tested)
+    found[speller[contained(spelt, trained)[0]]] = True
+    long_enough = [spelling for spelling in _spellings(trained)[0] if len(spelling) >= SHORT]
+    found[contained(long_enough, tested)[1]] = True
     return float(found[which].mean())
 
 
-def contained(phrases: list[tuple[str, ...]], texts: list[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (phrase, text) of every distinct phrase that occurs in a text as a run of whole tokens.
+def contained(phrases: list[Phrase], texts: list[Phrase]) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (phrase, text) of every phrase that occurs in a text as a run of whole tokens.
 
     Every run of every text is hashed, one length at a time, from its hash one token shorter (Rabin-Karp, 64 bits: less
     than one wrong pair in a million data sets of this size), and looked up among the phrases of that length.

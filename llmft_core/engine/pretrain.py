@@ -126,7 +126,7 @@ def pack(corpus: list[str], tokenizer: PreTrainedTokenizerFast, block: int, bloc
     """uint16 token ids, shape [blocks or fewer, block]: documents as BOS … EOS, end to end, cut into equal blocks."""
     need, ids, total = block * blocks, [], 0
     for start in range(0, len(corpus), 512):
-        for piece in tokenizer(corpus[start : start + 512], add_special_tokens=False)["input_ids"]:
+        for piece in tokenizer(corpus[start : start + 512], add_special_tokens=False, verbose=False)["input_ids"]:
             ids.append(np.array([tokenizer.bos_token_id, *piece, tokenizer.eos_token_id], dtype=np.uint16))
             total += len(piece) + 2
         if total >= need:
@@ -248,21 +248,19 @@ def pretrain(text: list[Path], out: Path, recipe: Recipe, resume: bool = False) 
 
 
 @torch.inference_mode()
-def bits_per_byte(model, tokenizer, text: str, window: int = 512, stride: int = 256, batch_size: int = 16) -> float:
-    """Cross-entropy of `text` in bits per UTF-8 byte, over windows that overlap so that each token has context.
+def bits_per_byte(model, tokenizer, text: str, stride: int = 256) -> float:
+    """Cross-entropy of `text` in bits per UTF-8 byte. Each window of 2 × `stride` tokens scores its second half.
 
     Raises ValueError for an empty text.
     """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise ValueError("The text to measure on is empty.")
-    windows = [(start, ids[max(0, start - stride) : start + stride]) for start in range(0, len(ids), stride)]
-    total = 0.0
-    for at in range(0, len(windows), batch_size):
-        for start, piece in windows[at : at + batch_size]:
-            row = torch.tensor([[tokenizer.bos_token_id, *piece[-window:]]], device=model.device)
-            logits = model(input_ids=row).logits[0, :-1].float()
-            losses = torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="none")
-            fresh = len(ids[start : start + stride])
-            total += float(losses[-fresh:].sum())
-    return total / math.log(2) / len(text.encode("utf-8"))
+    nats = 0.0
+    for start in range(0, len(ids), stride):
+        fresh = ids[start : start + stride]
+        seen = ids[max(0, start - stride) : start]
+        row = torch.tensor([[tokenizer.bos_token_id, *seen, *fresh]], device=model.device)
+        logits = model(input_ids=row, logits_to_keep=len(fresh) + 1).logits[0, :-1].float()
+        nats += float(torch.nn.functional.cross_entropy(logits, row[0, -len(fresh) :], reduction="sum"))
+    return nats / math.log(2) / len(text.encode("utf-8"))

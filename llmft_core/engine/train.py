@@ -221,10 +221,15 @@ def teach(
         callbacks=[listener, *stopper],
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = resume and any(folder.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=True if checkpoint else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     lm.model.eval()
     return not listener.stopped
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; the state is written last, so one without it was cut off while it was saved."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson]) -> Layout:

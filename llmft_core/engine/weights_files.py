@@ -136,7 +136,7 @@ def header(path: Path) -> dict[str, Stored]:
 def blocks(stored: Stored) -> Iterator[torch.Tensor]:
     """The tensor as float32 matrices [rows, columns] of about BLOCK elements; each is overwritten by the next."""
     total, columns = stored.matrix
-    step = min(total, max(1, BLOCK // max(columns, 1)))
+    step = max(1, min(total, BLOCK // max(columns, 1)))
     raw = torch.empty(step * columns * stored.dtype.itemsize, dtype=torch.uint8)
     values = raw.view(stored.dtype).view(step, columns)
     wide = values if stored.dtype == torch.float32 else torch.empty(step, columns)

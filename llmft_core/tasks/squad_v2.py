@@ -140,11 +140,12 @@ def _unwrapped(line: str) -> str:
         line = shorter
 
 
-def score(answer: str, example: Example) -> dict[str, float]:
+def score(answer: str, example: Example) -> dict:
     """Official exact match and F1; the overlap metrics where there is an answer to overlap with, NaN elsewhere."""
     golds = list(example.answers)
     overlap = metrics.overlap_item(answer, golds) if golds else dict.fromkeys(OVERLAP, math.nan)
-    return metrics.squad_item(answer, golds) | overlap
+    counts = metrics.bleu_stats(answer, golds) if golds else None  # corpus BLEU is made of sums, not of sentence scores
+    return metrics.squad_item(answer, golds) | overlap | {"bleu_stats": counts}
 
 
 def summarise(table: pd.DataFrame) -> dict[str, float]:

@@ -5,10 +5,13 @@ TABS names the files, in the order shown. A tab has TITLE and build(page) -> Vie
 
 import inspect
 import os
+import threading
 from contextlib import contextmanager
 from importlib import import_module
 
 TABS = ("try", "train", "results", "weights", "runs")
+
+WARM_UP = 1.0  # seconds after the start: plotly is loaded while somebody reads the first page
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: it reports home otherwise
 
@@ -54,9 +57,10 @@ def build_app(speaker=None) -> gr.Blocks:
 
 
 def launch(demo: gr.Blocks, host: str | None = None, port: int | None = None, **more) -> None:
-    """Serve the page: on this machine only, unless told otherwise here or by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    """Serve the page: to this machine only, unless told otherwise here or by GRADIO_SERVER_NAME and _PORT."""
     from llmft_core.ui.theme import CSS, theme
 
+    threading.Timer(WARM_UP, import_module, ["llmft_core.charts"]).start()
     demo.queue(default_concurrency_limit=16, max_size=128)
     demo.launch(
         server_name=host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1", server_port=port,

@@ -10,6 +10,7 @@ from llmft_core.ui import html, sides
 from llmft_core.ui.choice import Choice
 
 LIMITS = {"sentence": 2_000, "paragraph": 20_000, "question": 1_000, "message": 4_000}
+KEPT = 40  # turns of a conversation; a model drops the oldest when they do not fit
 BETWEEN_PARTIALS = 0.08  # seconds; faster than that nobody reads
 NO_SIDE = "No fine-tuned run for this task and model yet. Start one in Train."
 CALLED_OFF = "The model stopped without an answer; ask again."
@@ -95,6 +96,15 @@ def compare(speaker, chosen: Choice, inputs: dict[str, str], calibrated: bool = 
     yield resting(chosen)._replace(error=html.error("The model could not answer", CALLED_OFF))
 
 
+def warm(speaker, chosen: Choice) -> None:
+    """Have the pair loaded by an example of ours; whatever it answers is thrown away."""
+    task = tasks.find(chosen.task)
+    for example in three(chosen.task)[:1]:
+        given = {"sentence": example.question, "question": example.question, "paragraph": example.shared}
+        for _ in speaker.ask(_request(task, chosen, given)):
+            pass
+
+
 def _request(task: Task, chosen: Choice, given: dict[str, str]) -> dict:
     who = {"task": task.name, "run": chosen.run_name, "model": chosen.model}
     if task.labels:
@@ -174,7 +184,7 @@ def chat(speaker, chosen: Choice, talks: dict[str, list[dict]], message: str) ->
         yield html.error("Nothing to send", problem), talks, ""
         return
     turn = {"role": "user", "content": message}
-    asked = {side: [*talks.get(side, []), turn] for side in sides.NAMES}
+    asked = {side: [*talks.get(side, [])[-KEPT:], turn] for side in sides.NAMES}
     yield "", asked, ""
     request = {"do": "chat", "run": chosen.run_name, "model": chosen.model, "task": chosen.task, "messages": asked}
     begun, last = time.monotonic(), 0.0

@@ -1,4 +1,4 @@
-"""What a run will cost, as far as it can be known beforehand: examples, time, memory, leakage. Judged by earlier runs."""
+"""What a run will cost, as far as earlier runs tell: examples, time, memory, leakage."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -57,13 +57,18 @@ def seconds(config: RunConfig, every: Sequence[Run]) -> float | None:
 
 def _speed(config: RunConfig, every: Sequence[Run]) -> dict | None:
     for run in every:
-        if not choice.is_of(run, config.task, choice.model_key(config.model)) or run.config.resolved().method != config.method:
+        if (
+            not choice.is_of(run, config.task, choice.model_key(config.model))
+            or run.config.resolved().method != config.method
+        ):
             continue
         try:
             speed = (run.metrics() or {}).get("speed") or {}
         except ValueError:
             continue
-        if all(isinstance(speed.get(key), int | float) and speed[key] > 0 for key in ("train", "zero_shot", "fine_tuned")):
+        if all(
+            isinstance(speed.get(key), int | float) and speed[key] > 0 for key in ("train", "zero_shot", "fine_tuned")
+        ):
             return speed
     return None
 
@@ -95,12 +100,25 @@ def facts(config: RunConfig, every: Sequence[Run]) -> list[tuple[str, str]]:
     """Time, Memory, Examples, Leakage: (name, words), empty words where nothing is known."""
     found = counts(config)
     says = f"{words.count(found.learn)} to learn, {words.count(found.test)} to test" if found else ""
+    says += without_data(config.task)
     return [
         ("Time", about(seconds(config, every)) or "not known before the first run of this kind"),
         ("Memory", _memory_words(memory(config), machine.free_memory())),
         ("Examples", says),
         ("Leakage", leakage(config, every)),
     ]
+
+
+def without_data(name: str) -> str:
+    """What is taken instead, should the Hub be out of reach and no data folder given."""
+    task = tasks.find(name)
+    try:
+        if rows.folder(None):
+            return ""
+        learn, test = (len(rows.samples(task, part)) for part in task.splits)
+    except (ValueError, OSError):
+        return ""
+    return f"; without the Hub, {learn} and {test} of our own"
 
 
 def about(seconds: float | None) -> str:

@@ -59,9 +59,15 @@ def from_query(query: Mapping[str, str], every: Sequence[Run] | None = None) -> 
     if named and task in (None, named.task) and model in (None, named.model) and is_usable(named.run):
         return named
     if task is None and model is None:
-        newest = next((one for one in every if is_usable(one) and settle_run(one.name, every)), None)
-        return settle_run(newest.name, every) if newest else settle(None, None, None, every)
+        return _first(every)
     return settle(task, model, query.get("run"), every)
+
+
+def _first(every: Sequence[Run]) -> Choice:
+    """Without a wish: the newest run of one's own, else the shipped one of the first task, else any."""
+    shown = [run for run in every if is_usable(run) and settle_run(run.name, every)]
+    shown.sort(key=lambda run: (run.shipped, run.shipped and run.config.task != default_task()))
+    return settle_run(shown[0].name, every) if shown else settle(None, None, None, every)
 
 
 def default_task() -> str:
@@ -75,7 +81,7 @@ def tasks_offered() -> list[tuple[str, str]]:
 
 
 def models_offered(every: Sequence[Run]) -> list[tuple[str, str]]:
-    """(`mini, 5M`, key): the rows of the table, then other models of runs that lie here (made from the command line)."""
+    """(`mini, 5M`, key): the rows of the table, then models of runs made from the command line."""
     rows = [(", ".join(filter(None, (row.title, words.size(row.parameters)))), row.key) for row in models.MODELS]
     known = {key for _, key in rows}
     others = dict.fromkeys(model_key(run.config.model) for run in every if not run.damage)
@@ -87,9 +93,7 @@ def runs_offered(every: Sequence[Run], task: str, model: str) -> list[tuple[str,
     fitting = runs_of(every, task, model)
     titles = [run.title() for run in fitting]
     twice = {title for title, times in Counter(titles).items() if times > 1}
-    labels = [
-        f"{title} ({run.name})" if title in twice else title for title, run in zip(titles, fitting, strict=True)
-    ]
+    labels = [f"{title} ({run.name})" if title in twice else title for title, run in zip(titles, fitting, strict=True)]
     return list(zip(labels, (run.name for run in fitting), strict=True)) or [("none yet", NO_RUN)]
 
 

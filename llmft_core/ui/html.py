@@ -59,9 +59,7 @@ def note(text: str) -> str:
 def key(*names: str) -> str:
     """The legend over a chart."""
     marks = (LEGENDS[name] for name in names)
-    return page(
-        '<div class="key">' + "".join(f"<span>{mark} {escape(text)}</span>" for mark, text in marks) + "</div>"
-    )
+    return page('<div class="key">' + "".join(f"<span>{mark} {escape(text)}</span>" for mark, text in marks) + "</div>")
 
 
 def error(head: str, text: str = "") -> str:
@@ -104,9 +102,7 @@ def progress(head: str, stage: str, share: float, text: str) -> str:
     )
 
 
-def bars(
-    shares: Sequence[tuple[str, float | None]], threshold: float | None = None, shown: int | None = None
-) -> str:
+def bars(shares: Sequence[tuple[str, float | None]], threshold: float | None = None, shown: int | None = None) -> str:
     """Name, bar and number of each share (0..1; None: a bar without a number); `threshold` draws a tick."""
     tick = f'<u style="left:{100 * threshold:.1f}%"></u>' if threshold is not None else ""
     return f'<div class="bars">{"".join(_bar(name, share, tick, shown or 0) for name, share in shares)}</div>'

@@ -56,7 +56,12 @@ def progress(run: Run, now: float | None = None) -> Progress:
     else:
         done, total = stage.done, stage.total
     share = begin + (end - begin) * (min(1.0, done / total) if total else 0.0)
-    return Progress(DOES.get(stage.name, stage.name), share, _left(said, stage.name, done, total, now), _facts(stage, step, done, total))
+    return Progress(
+        DOES.get(stage.name, stage.name),
+        share,
+        _left(said, stage.name, done, total, now),
+        _facts(stage, step, done, total),
+    )
 
 
 def _session(history: list[Event]) -> list[Event]:
@@ -112,7 +117,7 @@ def left_words(run: Run) -> str:
 
 
 def watched(every: list[Run], task: str, model: str, is_of) -> Run | None:
-    """The run that the Train tab shows: one at work (of this task and model if there is one), else the newest of them."""
+    """The run that Train shows: one at work (of this task and model if there is one), else the newest of these."""
     own = [run for run in every if not run.shipped and not run.damage]
     mine = [run for run in own if is_of(run, task, model)]
     active = [run for run in own if run.state().is_active]

@@ -27,7 +27,7 @@ def gpu() -> str:
 
 
 def free_memory() -> float | None:
-    """Bytes that a new process could take: what the system or the container leaves, whichever is less; None if unknown."""
+    """Bytes that a new process could take, by the system and by the container; None if unknown."""
     found = [value for value in (_system(), _container()) if value is not None]
     return min(found) if found else None
 

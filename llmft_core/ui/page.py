@@ -1,6 +1,7 @@
 """The frame around the tabs: header, the three choices, the verdict; and who redraws what when a choice changes.
 
-Tabs know nothing of each other. Each hands a `View` to the page: how to draw it for a choice. Only the open tab is drawn.
+Tabs know nothing of each other. Each hands a `View` to the page: how to draw it for a choice. Only the open
+tab is drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +17,18 @@ from llmft_core.ui.choice import Choice
 
 # What the URL keeps, so that a reload and a shared link show the same page.
 KEEP_IN_URL = """(task, model, run, tab) => {
+  if (!tab) return;
   const url = new URL(window.location);
   for (const [key, value] of Object.entries({task, model, run, tab}))
     value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
   window.history.replaceState({}, '', url);
+}"""
+# Before the page has arrived: the tab of the URL is opened at once, so that no other one flashes by.
+OPEN_FROM_URL = """(...values) => {
+  const tab = new URL(window.location).searchParams.get('tab');
+  const button = tab && /^[a-z]+$/.test(tab) && document.getElementById(`tab-${tab}-button`);
+  if (button) button.click();
+  return values;
 }"""
 SWITCH_THEME = """() => {
   const dark = document.body.classList.toggle('dark');
@@ -64,7 +73,7 @@ class Page:
             gr.HTML(html.header(machine.device()), apply_default_css=False)
             self.theme = gr.Button("Light / dark", size="sm", scale=0, min_width=96, elem_classes="quiet")
         every = runs.all()
-        first = choice.from_query({}, every)
+        self.first = first = choice.from_query({}, every)
         with gr.Row(elem_id="choices"):
             self.task = gr.Dropdown(
                 choice.tasks_offered(), value=first.task, label="Task", filterable=False, interactive=True,
@@ -79,7 +88,7 @@ class Page:
                 filterable=False, interactive=True, min_width=300, elem_id="run",
             )  # fmt: skip
         self.verdict = gr.HTML(verdict_html(first), elem_id="verdict", apply_default_css=False)
-        self.open_tab = gr.Textbox("try", visible="hidden", label="open tab", interactive=True)
+        self.open_tab = gr.Textbox("", visible="hidden", label="open tab", interactive=True)
         self.seen = gr.Textbox("", visible="hidden", label="seen", interactive=True)
         self.timer = gr.Timer(1.0, active=False)
 
@@ -96,14 +105,12 @@ class Page:
         self.extra = [component for view in self.views.values() for component in view.inputs]
         frame = [self.task, self.model, self.run, self.verdict, self.tabs, self.open_tab, self.seen, self.timer]
         self.outputs = list(dict.fromkeys(frame + [out for view in self.views.values() for out in view.outputs]))
-        self.on(demo.load, self.arrive, self.extra, self.outputs)
+        self.on(demo.load, self.arrive, self.extra, self.outputs, js=OPEN_FROM_URL)
         for box in (self.task, self.model, self.run):
             self._keep(self.on(box.input, self.choose, self.inputs + self.extra, self.outputs))
         for name, item in self.tab_items.items():
-            self._keep(
-                self.on(item.select, partial(self.show, name), [*self.inputs[:3], *self.extra], self.outputs)
-            )
-        self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs, *self.extra], self.outputs)
+            self._keep(self.on(item.select, partial(self.show, name), [*self.inputs, *self.extra], self.outputs))
+        self._keep(self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs, *self.extra], self.outputs))
         for connect in self.waiting:
             connect(self)
 
@@ -140,16 +147,18 @@ class Page:
         query = dict(request.query_params) if request else {}
         tab = query.get("tab") if query.get("tab") in self.tab_items else next(iter(self.tab_items))
         every = runs.all()
-        said = self._frame(choice.from_query(query, every), every) | {self.tabs: gr.Tabs(selected=tab)}
-        return said | self._tab(tab, choice.from_query(query, every), extra)
+        chosen = choice.from_query(query, every)
+        return self._frame(chosen, every) | {self.tabs: gr.Tabs(selected=tab)} | self._tab(tab, chosen, extra)
 
     def choose(self, task, model, run, tab, *extra) -> dict:
         every = runs.all()
         chosen = choice.settle(task, model, run, every)
         return self._frame(chosen, every) | self._tab(tab, chosen, extra)
 
-    def show(self, tab: str, task, model, run, *extra) -> dict:
-        """A tab is opened: runs may have come and gone meanwhile."""
+    def show(self, tab: str, task, model, run, open_tab, *extra) -> dict:
+        """A tab is opened by hand. Gradio also says so of the first tab before `arrive`, and of our own moves."""
+        if not open_tab or open_tab == tab:
+            return {self.open_tab: gr.skip()}
         return self.choose(task, model, run, tab, *extra)
 
     def _go(self, move: Move, task, model, run, tab, *extra) -> dict:
@@ -175,9 +184,7 @@ class Page:
         return {
             self.task: chosen.task,
             self.model: gr.Dropdown(choices=choice.models_offered(every), value=chosen.model),
-            self.run: gr.Dropdown(
-                choices=choice.runs_offered(every, chosen.task, chosen.model), value=chosen.run_name
-            ),
+            self.run: gr.Dropdown(choices=choice.runs_offered(every, chosen.task, chosen.model), value=chosen.run_name),
             self.verdict: verdict_html(chosen),
             self.seen: signature(every),
             self.timer: gr.Timer(active=is_active(every)),

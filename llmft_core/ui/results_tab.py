@@ -1,10 +1,10 @@
-"""Results: the table of before and after, which answers were fixed or broken, and whether its probabilities can be trusted."""
+"""Results: before and after in numbers, which answers were fixed or broken, and what lies behind the scores."""
 
 import functools
 
 import gradio as gr
 
-from llmft_core import charts, frames, rows, tasks, words
+from llmft_core import frames, rows, tasks, words
 from llmft_core.run import Run
 from llmft_core.tasks import Example, Task
 from llmft_core.ui import choice, html, tables
@@ -82,6 +82,8 @@ class Results:
         metrics = chosen.metrics
         if not metrics:
             return self._nothing(chosen)
+        from llmft_core import charts  # plotly: the first page need not wait for it
+
         task, run = tasks.find(chosen.task), chosen.run
         table = frames.metric_table(run, only=tables.table_metrics(task))
         counts = frames.flips(run)
@@ -101,7 +103,7 @@ class Results:
 
     def _nothing(self, chosen: Choice) -> dict:
         if chosen.run is None:
-            says = "There is no finished fine-tuned run for this task and model. Start one in Train, or choose another task or model above."
+            says = "No fine-tuned run for this task and model is finished. Start one in Train, or choose others above."
         else:
             says = "This run was stopped before it was measured. Resume it in Runs, or start another in Train."
         return {
@@ -110,6 +112,8 @@ class Results:
         }  # fmt: skip
 
     def _evidence(self, task: Task, run: Run, metrics: dict) -> dict:
+        from llmft_core import charts
+
         n = words.count(metrics.get("n"))
         if task.labels:
             return {
@@ -117,7 +121,8 @@ class Results:
                 + html.key("zero", "tuned"),
                 self.trust_chart: charts.reliability(frames.reliability(run)),
                 self.second: html.title(
-                    "Which label for which?", f"Each row is the gold label, each column what was answered; shares are of the row. n = {n}."
+                    "Which label for which?",
+                    f"Each row is the gold label, each column what was answered; shares are of the row. n = {n}.",
                 ),
                 self.second_chart: charts.confusion(frames.confusion(run)),
             }
@@ -125,7 +130,8 @@ class Results:
             self.trust: html.title("Does it know when there is no answer?", _abstention_note(metrics)),
             self.trust_chart: charts.abstention(frames.abstention(run)),
             self.second: html.title(
-                "With and without an answer", f"Exact match and F1 of the questions that can be answered and of those that cannot. n = {n}, 95 % intervals."
+                "With and without an answer",
+                f"Questions that can be answered, and those that cannot. n = {n}, 95 % intervals.",
             )
             + html.key("zero", "tuned"),
             self.second_chart: charts.answer_quality(frames.answer_quality(run)),
@@ -140,7 +146,11 @@ class Results:
 
 def drawn_metrics(task: Task) -> tuple[str, ...]:
     """The rows of the dumbbell chart: those where up is better and a baseline says something."""
-    return ("accuracy", "f1", "f1_macro", "auroc") if task.labels else ("exact_match", "f1", "has_answer_f1", "no_answer_f1")
+    return (
+        ("accuracy", "f1", "f1_macro", "auroc")
+        if task.labels
+        else ("exact_match", "f1", "has_answer_f1", "no_answer_f1")
+    )
 
 
 def texts_of(run: Run) -> dict[str, Example]:
@@ -150,7 +160,9 @@ def texts_of(run: Run) -> dict[str, Example]:
 
 
 @functools.lru_cache(maxsize=3)
-def _texts(task: str, data_dir: str | None, data_file: str | None, split: str, source: str | None) -> dict[str, Example]:
+def _texts(
+    task: str, data_dir: str | None, data_file: str | None, split: str, source: str | None
+) -> dict[str, Example]:
     try:
         return rows.examples(tasks.find(task), data_dir, data_file, split, source)
     except (OSError, ValueError):
@@ -182,13 +194,18 @@ def _plot(label: str, name: str) -> gr.Plot:
 
 
 def _dumbbell_note(metrics: dict) -> str:
-    return f"n = {words.count(metrics.get('n'))}; whiskers are 95 % intervals; the ceiling is what the gold answers themselves score."
+    n = words.count(metrics.get("n"))
+    return f"n = {n}; whiskers are 95 % intervals; the ceiling is what the gold answers themselves score."
 
 
 def _reliability_note(task: Task, metrics: dict) -> str:
     label = task.labels[-1]
     before, after = (metrics.get(side, {}).get("ece") for side in ("zero_shot", "fine_tuned"))
-    gap = f" Calibration error {words.percent(before, unit=False)} → {words.percent(after)}." if not words.is_missing(after) else ""
+    gap = (
+        f" Calibration error {words.percent(before, unit=False)} → {words.percent(after)}."
+        if not words.is_missing(after)
+        else ""
+    )
     return (
         f"A point on the dashed line means: of the sentences given 70 %, 70 % were {label}.{gap} "
         f"n = {words.count(metrics.get('n'))}, ten bins, 95 % intervals."

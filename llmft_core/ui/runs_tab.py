@@ -35,7 +35,9 @@ class Runs:
             self.delete = _button("Delete", "run-delete", "stop")
         with gr.Row(elem_classes="buttons", visible=False) as self.confirm:
             self.question = gr.HTML("", apply_default_css=False)
-            self.yes = gr.Button("Delete it", variant="stop", size="md", scale=0, min_width=110, elem_id="run-delete-yes")
+            self.yes = gr.Button(
+                "Delete it", variant="stop", size="md", scale=0, min_width=110, elem_id="run-delete-yes"
+            )
             self.no = gr.Button("Keep it", size="md", scale=0, min_width=110, elem_id="run-delete-no")
         self.hint = gr.HTML(html.note(HINT), apply_default_css=False, elem_id="run-hint")
         self.picked = gr.Textbox("", visible="hidden", label="picked run", interactive=True)
@@ -60,7 +62,9 @@ class Runs:
         return self._shown(picked or chosen.run_name, search or "") | {self.error: ""}
 
     def pulse(self, chosen: Choice, picked, search) -> dict:
-        return self._shown(picked or "", search or "")
+        """What may change by itself; a question that waits for an answer stays."""
+        said = self._shown(picked or "", search or "")
+        return {box: value for box, value in said.items() if box not in (self.confirm, self.picked)}
 
     def on_pick(self, event: gr.SelectData, search) -> dict:
         return self._shown(str(event.value), search or "") | {self.error: ""}

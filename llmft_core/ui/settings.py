@@ -1,4 +1,4 @@
-"""The settings of a run as form controls, the preset cards, and the command line that does the same. All from RunConfig."""
+"""Settings of a run as form controls, preset cards, and the command line that does the same: all from RunConfig."""
 
 import shlex
 import types
@@ -13,7 +13,7 @@ from llmft_core.run import METHODS
 ABOVE = ("model", "task", "preset")  # chosen elsewhere on the page
 NEVER = ("data_dir", "data_file")  # paths are for the command line
 NAMES = [name for name in RunConfig.model_fields if name not in ABOVE + NEVER]
-WIDTH = 44  # characters of a line of the command
+WIDTH = 36  # characters of a line of the command
 
 
 def controls() -> dict[str, gr.components.Component]:
@@ -59,7 +59,9 @@ def _said(name: str, value: object) -> str:
         return "all" if name.endswith("examples") else ""
     if name == "learning_rate":
         return f"{value:.0e}".replace("e-0", "e-")
-    return words.count(value) if isinstance(value, int) and not isinstance(value, bool) else f"{value}".removesuffix(".0")
+    return (
+        words.count(value) if isinstance(value, int) and not isinstance(value, bool) else f"{value}".removesuffix(".0")
+    )
 
 
 def cards(task: str) -> list[tuple[str, str]]:
@@ -79,7 +81,11 @@ def describe(filled: RunConfig) -> str:
 
 def given(values: dict[str, object]) -> dict[str, object]:
     """What somebody has filled in, as RunConfig takes it; thousands may have commas."""
-    kept = {name: str(value).strip().replace(",", "") for name, value in values.items() if name in NAMES and value is not None}
+    kept = {
+        name: str(value).strip().replace(",", "")
+        for name, value in values.items()
+        if name in NAMES and value is not None
+    }
     return {name: value for name, value in kept.items() if value}
 
 
@@ -101,4 +107,3 @@ def command(task: str, model: str, preset: str, values: dict[str, object]) -> st
         else:
             lines.append(f"  {word}")
     return " \\\n".join(lines)
-

@@ -1,4 +1,4 @@
-"""A side of the comparison as HTML: what it answered, how sure it was, and which words moved it. All text is escaped."""
+"""A side of the comparison as HTML: what it answered, how sure it was, which words moved it. All text is escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -81,6 +81,16 @@ def marked(paragraph: str, start: int | None, end: int | None) -> str:
     return f"{escape(paragraph[:start])}<mark>{escape(paragraph[start:end])}</mark>{escape(paragraph[end:])}"
 
 
+def conversation(side: str, turns: Sequence[dict], method: str) -> str:
+    """What was said on one side, as plain text: nothing of a model is read as HTML or Markdown."""
+    said = "".join(
+        f'<p class="{"user" if turn["role"] == "user" else "bot"}">{escape(str(turn["content"]))}</p>' for turn in turns
+    )
+    return frame(
+        side, f'<div class="talk" role="log" aria-label="{NAMES[side]} conversation" tabindex="0">{said}</div>', method
+    )
+
+
 def word_strip(effects: Sequence[Sequence], names: Sequence[str], method_side: str = "fine-tuned") -> str:
     """The words of the sentence, underlined by how much they moved the answer: solid blue for the last label."""
     if not effects or len(names) < 2:
@@ -91,9 +101,7 @@ def word_strip(effects: Sequence[Sequence], names: Sequence[str], method_side: s
         f"Change of the {method_side} log-odds when a word is left out: solid blue spoke for “{names[-1]}”, "
         f"dashed orange for “{names[0]}”."
     )
-    return html.page(
-        f'<h2>Which words moved it</h2><p class="strip">{strip}</p><p class="note">{escape(says)}</p>'
-    )
+    return html.page(f'<h2>Which words moved it</h2><p class="strip">{strip}</p><p class="note">{escape(says)}</p>')
 
 
 def _word(word: str, effect: float, strength: float) -> str:

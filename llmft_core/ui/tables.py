@@ -1,4 +1,4 @@
-"""Tables of results and items as HTML: the metric table, its caption, the list of items. Frames in, escaped text out."""
+"""Tables as HTML: the metrics and their caption, the items of a box, the runs. Frames in, escaped text out."""
 
 from html import escape
 
@@ -46,22 +46,18 @@ def metric_table(frame: pd.DataFrame) -> str:
 
 
 def _metric_row(row) -> str:
-    zero = _cell(
-        words.percent(row.zero_shot, unit=False), words.interval(row.zero_low, row.zero_high), "zero"
-    )
-    fine = _cell(
-        words.percent(row.fine_tuned, unit=False), words.interval(row.fine_low, row.fine_high), "tuned"
-    )
+    zero = _cell(words.percent(row.zero_shot, unit=False), words.interval(row.zero_low, row.zero_high), "zero")
+    fine = _cell(words.percent(row.fine_tuned, unit=False), words.interval(row.fine_low, row.fine_high), "tuned")
     between = words.interval(row.delta_low, row.delta_high)
     is_worse = row.better is False
-    change = _cell(words.points(row.delta), between + (" worse" if is_worse else ""), "change", is_worse)
+    change = _cell(words.points(row.delta), between, "change", is_worse)
     name = ' class="headline"' if row.headline else ""
     return f'<tr{name}><th scope="row">{escape(row.title)}</th>{zero}{fine}{change}</tr>'
 
 
 def _cell(value: str, between: str, side: str, is_worse: bool = False) -> str:
-    mark = " worse" if is_worse else ""
-    return f'<td class="{side}"><span class="v{mark}">{value}</span><span class="ci">{between}</span></td>'
+    mark, word = (" worse", ' <span class="mark worse">worse</span>') if is_worse else ("", "")
+    return f'<td class="{side}"><span class="v{mark}">{value}</span><span class="ci">{between}</span>{word}</td>'
 
 
 def caption(task: Task, metrics: dict) -> str:
@@ -130,10 +126,12 @@ def item_list(frame: pd.DataFrame, task: Task, has_texts: bool) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     body = "".join(_item(row, has_texts) for row in frame.head(SHOWN).itertuples(index=False))
     rest = f"{SHOWN} of {words.count(len(frame))} shown; search to find others." if len(frame) > SHOWN else ""
-    missing = "" if has_texts else "The texts are not on this machine, so the list shows ids and the models' own answers. "
+    missing = (
+        "" if has_texts else "The texts are not on this machine, so the list shows ids and the models' own answers. "
+    )
     return html.page(
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Items"><table class="t items"><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>",
+        '<div class="scroll" tabindex="0" role="region" aria-label="Items"><table class="t items">',
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>",
         f'<p class="note">{escape(missing + rest)}</p>' if missing or rest else "",
     )
 
@@ -150,9 +148,7 @@ def run_list(frame: pd.DataFrame, chosen: str, titles: dict[str, str], left: dic
     """All runs; `left` says how long the active ones still take. The chosen row is tinted."""
     heads = ("Run", "State", "Fine-tuned", "Change, points [95 %]", "Time", "Task", "Model", "Method")
     right = (2, 3, 4)
-    head = "".join(
-        f'<th scope="col"{" class=n" if at in right else ""}>{name}</th>' for at, name in enumerate(heads)
-    )
+    head = "".join(f'<th scope="col"{" class=n" if at in right else ""}>{name}</th>' for at, name in enumerate(heads))
     body = "".join(_run(row, row.name == chosen, titles, left) for row in frame.itertuples(index=False))
     return html.page(
         '<div class="scroll wide" tabindex="0" role="region" aria-label="Runs"><table class="t runs"><thead>'

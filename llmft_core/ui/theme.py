@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import gradio as gr
-from gradio.themes.utils.sizes import Size
 from gradio.themes.utils.fonts import LocalFont
+from gradio.themes.utils.sizes import Size
 
 CSS = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
@@ -26,10 +26,12 @@ NONE = ("none", "none")
 ZERO = ("0px", "0px")
 
 BLUE = gr.themes.Color(
-    "#F2F7FD", "#E1EDF9", "#C3DBF2", "#93BFE8", "#6FB3F2", "#0F5FAE", "#0F5FAE", "#0C4F93", "#0A4079", "#14304C", "#0B1420", "tuned"
+    "#F2F7FD", "#E1EDF9", "#C3DBF2", "#93BFE8", "#6FB3F2", "#0F5FAE", "#0F5FAE", "#0C4F93", "#0A4079", "#14304C",
+    "#0B1420", "tuned",
 )  # fmt: skip
 PAPER = gr.themes.Color(
-    "#FBFAF7", "#F4F3EF", "#E3E1DB", "#C9C8C3", "#A3A9B1", "#8B8E93", "#595E65", "#3A3E44", "#2E3238", "#1B1E22", "#131518", "paper"
+    "#FBFAF7", "#F4F3EF", "#E3E1DB", "#C9C8C3", "#A3A9B1", "#8B8E93", "#595E65", "#3A3E44", "#2E3238", "#1B1E22",
+    "#131518", "paper",
 )  # fmt: skip
 
 
@@ -40,7 +42,7 @@ def both(**pairs: tuple[str, str]) -> dict[str, str]:
 
 
 def theme() -> gr.themes.Base:
-    """The theme for `launch(theme=…)`. Only the bundled font files that are complete: Source Sans Pro, IBM Plex Mono, 400 and 700."""
+    """The theme for `launch(theme=…)`, with two of the bundled fonts whose files hold a whole alphabet."""
     base = gr.themes.Base(
         primary_hue=BLUE,
         secondary_hue=BLUE,
@@ -66,7 +68,8 @@ def _flat() -> dict[str, str]:
             block_border_color=HAIR, block_shadow=NONE, shadow_spread=ZERO, code_background_fill=BAND,
         )
         | shadows
-        | dict(block_padding="0px", layout_gap="20px", form_gap_width="0px", block_label_padding="0px", block_title_padding="0px")
+        | dict.fromkeys(("block_padding", "form_gap_width", "block_label_padding", "block_title_padding"), "0px")
+        | dict(layout_gap="20px")
     )  # fmt: skip
 
 
@@ -76,8 +79,9 @@ def _text() -> dict[str, str]:
         block_info_text_color=MUTED, accordion_text_color=INK, table_text_color=INK, link_text_color=TUNED,
         link_text_color_hover=TUNED_HOVER, link_text_color_visited=TUNED, link_text_color_active=TUNED,
     ) | dict(
-        body_text_size="16px", block_title_text_size="14px", block_title_text_weight="400", block_label_text_size="14px",
-        block_label_text_weight="400", block_info_text_size="13px", prose_header_text_weight="700", color_accent=TUNED[0],
+        body_text_size="16px", block_title_text_size="14px", block_title_text_weight="400",
+        block_label_text_size="14px", block_label_text_weight="400", block_info_text_size="13px",
+        prose_header_text_weight="700", color_accent=TUNED[0],
         section_header_text_weight="700", chatbot_text_size="16px",
     )  # fmt: skip
 
@@ -97,8 +101,8 @@ def _controls() -> dict[str, str]:
         color_accent_soft=TINT, error_background_fill=PAGE, error_border_color=BROKEN, error_text_color=INK,
         error_icon_color=BROKEN,
     ) | dict(
-        input_padding="8px 12px", input_text_size="16px", checkbox_label_padding="7px 14px", checkbox_label_text_size="16px",
-        checkbox_shadow="none",
+        input_padding="8px 12px", input_text_size="16px", checkbox_label_padding="7px 14px",
+        checkbox_label_text_size="16px", checkbox_shadow="none",
     )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Train: describe a run, start it, watch it learn. What is shown is read from the run's folder, so a reload changes nothing."""
+"""Train: describe a run, start it, watch it learn. What is shown is read from its folder: a reload changes nothing."""
 
 import threading
 import time
 
 import gradio as gr
 
-from llmft_core import charts, config, frames, jobs, runs, tasks, words
+from llmft_core import config, frames, jobs, runs, tasks, words
 from llmft_core.run import Run
 from llmft_core.ui import before, choice, html, live, machine, settings
 from llmft_core.ui.choice import Choice
@@ -40,10 +40,18 @@ class Train:
         with gr.Column(visible=False, elem_classes="gap section-top") as self.live:
             self._live()
         self.watched = gr.Textbox("", visible="hidden", label="watched run", interactive=True)
-        self.form_outputs = [self.head, self.preset, *self.settings.values(), self.facts, self.command, self.start, self.why]
+        self.form_outputs = [
+            self.head,
+            self.preset,
+            *self.settings.values(),
+            self.facts,
+            self.command,
+            self.start,
+            self.why,
+        ]
         self.live_outputs = [
-            self.live, self.status, self.cancel, self.open_row, self.resume_row, self.curves, self.loss, self.probe_head,
-            self.probe, self.log_fold, self.log, self.watched,
+            self.live, self.status, self.cancel, self.open_row, self.resume_row, self.curves, self.loss,
+            self.probe_head, self.probe, self.log_fold, self.log, self.watched,
         ]  # fmt: skip
         self.outputs = self.form_outputs + self.live_outputs
 
@@ -53,9 +61,9 @@ class Train:
             settings.cards(choice.default_task()), value="demo", label="Preset", interactive=True, elem_classes="cards",
             elem_id="preset",
         )  # fmt: skip
-        with gr.Accordion("More settings", open=False, elem_classes="fold", elem_id="more"):
-            with gr.Row(elem_classes="settings"):
-                self.settings = settings.controls()
+        fold = gr.Accordion("More settings", open=False, elem_classes="fold", elem_id="more")
+        with fold, gr.Row(elem_classes="settings"):
+            self.settings = settings.controls()
 
     def _live(self) -> None:
         with gr.Row(elem_classes="ask"):
@@ -63,7 +71,9 @@ class Train:
             self.cancel = gr.Button("Cancel", variant="stop", size="md", scale=0, min_width=110, elem_id="cancel")
         with gr.Row(elem_classes="buttons", visible=False) as self.open_row:
             self.open = {
-                name: gr.Button(f"Open in {name.capitalize()}", size="md", scale=0, min_width=130, elem_id=f"open-{name}")
+                name: gr.Button(
+                    f"Open in {name.capitalize()}", size="md", scale=0, min_width=130, elem_id=f"open-{name}"
+                )
                 for name in ("try", "results", "weights")
             }
         with gr.Row(elem_classes="buttons", visible=False) as self.resume_row:
@@ -83,8 +93,11 @@ class Train:
         changed = [self.facts, self.command, self.why, *self.settings.values()]
         page.on(self.preset.input, self.on_form, form, changed)
         for control in self.settings.values():
-            page.on(control.input, self.on_setting, form, [self.facts, self.command, self.why], trigger_mode="always_last")
-        page.moves(self.start.click, self.on_start, form, trigger_mode="once")
+            page.on(
+                control.input, self.on_setting, form, [self.facts, self.command, self.why], trigger_mode="always_last"
+            )
+        pressed = page.on(self.start.click, _starting_up, [], [self.start], trigger_mode="once")
+        page.moves(pressed.then, self.on_start, form)
         page.moves(self.cancel.click, self.on_cancel, [self.watched], trigger_mode="once")
         page.moves(self.resume.click, self.on_resume, [self.watched], trigger_mode="once")
         for name, button in self.open.items():
@@ -99,7 +112,7 @@ class Train:
         return {
             self.head: html.title(f"Fine-tune {model} on {title}", "Task and model are the ones chosen above."),
             self.preset: gr.Radio(choices=settings.cards(chosen.task), value=preset),
-            self.start: gr.Button(interactive=not why),
+            self.start: gr.Button("Start fine-tuning", interactive=not why),
             **self._form_said(chosen.task, chosen.model, preset, values),
             **self._hints(chosen.task, preset),
             **({self.why: html.note(why)} if why else {}),
@@ -165,21 +178,34 @@ class Train:
 
     def pulse(self, chosen: Choice, *_) -> dict:
         """The lower half: the run at work, or how the last one ended."""
+        from llmft_core import charts  # plotly: the first page need not wait for it
+
         run = live.watched(runs.all(), chosen.task, chosen.model, choice.is_of)
         if run is None:
             return {self.live: gr.Column(visible=False), self.watched: ""}
         state = run.state()
         curve = frames.learning_curve(run)
+        curve.loc[(curve["step"] == 0) & curve["value"].notna(), "side"] = "zero_shot"  # nothing is learnt by step 0
         probes = curve.dropna(subset=["value"]) if len(curve) else curve
         log = run.log_tail(60)
         return {
             self.live: gr.Column(visible=True), self.watched: run.name, self.status: status(run),
-            self.cancel: gr.Button(visible=state.is_active), self.open_row: gr.Row(visible=choice.is_usable(run)),
+            self.cancel: gr.Button(visible=state.is_active, interactive=not is_stopping(run)),
+            self.open_row: gr.Row(visible=choice.is_usable(run)),
             self.resume_row: gr.Row(visible=state.kind in ("failed", "cancelled", "died")),
             self.curves: gr.Row(visible=len(curve) > 0), self.loss: charts.loss_curve(curve),
             self.probe_head: _probe_head(probes), self.probe: charts.probe_curve(curve),
             self.log_fold: gr.Accordion(visible=bool(log)), self.log: html.log(log),
         }  # fmt: skip
+
+
+def _starting_up() -> gr.Button:
+    return gr.Button("Starting", interactive=False)
+
+
+def is_stopping(run: Run) -> bool:
+    """Whether somebody has asked the run to stop and it has not yet."""
+    return run.state().is_active and (run.path / "stop").exists()
 
 
 def start_once(wanted: config.RunConfig) -> Run:
@@ -196,6 +222,8 @@ def start_once(wanted: config.RunConfig) -> Run:
 def status(run: Run) -> str:
     """Queued, running, done, or what went wrong: the head of the lower half."""
     state = run.state()
+    if is_stopping(run):
+        return html.title("Stopping", "It ends after the step at hand; what is learnt so far is kept.")
     if state.kind == "running":
         now = live.progress(run)
         return html.progress(now.head, now.stage, now.share, f"{now.facts} · Cancel keeps what is learnt so far")
@@ -205,7 +233,11 @@ def status(run: Run) -> str:
         return html.title("Queued", f"{waits} {run.name}")
     if state.kind == "finished":
         said = words.verdict(run.metrics())
-        return html.box(f"Done in {words.duration(run.seconds())}", said.text, "ok" if said.kind == "better" else "err" if said.kind == "worse" else "")
+        return html.box(
+            f"Done in {words.duration(run.seconds())}",
+            said.text,
+            "ok" if said.kind == "better" else "err" if said.kind == "worse" else "",
+        )
     if state.kind == "cancelled":
         return html.box(f"Cancelled {state.detail}", "What was learnt so far is kept: try it, or resume the run.")
     if state.kind == "died":

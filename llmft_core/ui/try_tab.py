@@ -1,5 +1,6 @@
 """Try: both sides answer the same input, one at a time or in a conversation."""
 
+import threading
 from collections.abc import Iterator
 
 import gradio as gr
@@ -12,10 +13,14 @@ from llmft_core.ui.page import Page, View
 TITLE = "Try"
 ONE, CHAT = "One input", "Chat"
 RAW, CALIBRATED = "Raw", "Calibrated"
+FOLLOW = """watch('value', () => {
+  const talk = element.querySelector('.talk');
+  if (talk) talk.scrollTop = talk.scrollHeight;
+});"""
 
 
 def build(page: Page) -> View:
-    tab = Try(page.speaker)
+    tab = Try(page.speaker, page.first)
     tab.layout()
     tab.connect(page)
     inputs = [tab.mode, tab.sentence, tab.paragraph, tab.question, tab.answered]
@@ -25,8 +30,9 @@ def build(page: Page) -> View:
 class Try:
     """The tab's components and what they do."""
 
-    def __init__(self, speaker):
-        self.speaker = speaker
+    def __init__(self, speaker, first: Choice):
+        self.speaker, self.first = speaker, first
+        self.warmed = ""
 
     def layout(self) -> None:
         with gr.Row(elem_classes="between"):
@@ -35,13 +41,14 @@ class Try:
             with gr.Column(scale=0, min_width=10):
                 self.scale = _segments([RAW, CALIBRATED], "Probabilities", "try-scale")
         self.error = gr.HTML("", apply_default_css=False, elem_id="try-error")
+        rest = ask.resting(self.first)
         with gr.Column(elem_classes="gap") as self.one:
             self._inputs()
             with gr.Row():
                 with gr.Column(min_width=300):
-                    self.zero = gr.HTML("", apply_default_css=False, elem_id="side-zero")
+                    self.zero = gr.HTML(rest.zero_shot, apply_default_css=False, elem_id="side-zero")
                 with gr.Column(min_width=300):
-                    self.tuned = gr.HTML("", apply_default_css=False, elem_id="side-tuned")
+                    self.tuned = gr.HTML(rest.fine_tuned, apply_default_css=False, elem_id="side-tuned")
             self.words = gr.HTML("", apply_default_css=False, elem_id="words")
             self.prompt = gr.HTML("", apply_default_css=False, elem_id="prompt")
         with gr.Column(visible=False, elem_classes="gap") as self.talk:
@@ -51,7 +58,7 @@ class Try:
         self.outputs = [
             self.mode, self.scale, self.error, self.one, self.talk, self.labels_form, self.text_form, self.sentence,
             self.paragraph, self.question, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered,
-            self.zero_head, self.tuned_head, self.zero_chat, self.tuned_chat, self.chat_note, *self.chips,
+            self.zero_chat, self.tuned_chat, self.chat_note, self.talks, *self.chips,
         ]  # fmt: skip
 
     def _inputs(self) -> None:
@@ -66,9 +73,7 @@ class Try:
                     label="Paragraph", lines=5, max_lines=14, interactive=True, elem_id="paragraph"
                 )
             with gr.Column(scale=2, min_width=300):
-                self.question = gr.Textbox(
-                    label="Question", lines=1, max_lines=4, interactive=True, elem_id="question"
-                )
+                self.question = gr.Textbox(label="Question", lines=1, max_lines=4, interactive=True, elem_id="question")
                 self.answer = gr.Button("Compare", variant="primary", elem_id="compare-text")
         with gr.Column(elem_classes="tight"):
             gr.HTML(html.note("Or one of these"), apply_default_css=False)
@@ -79,17 +84,11 @@ class Try:
                 ]
 
     def _conversation(self) -> None:
-        look = dict(
-            layout="bubble", buttons=[], feedback_options=None, show_label=False, height=330, render_markdown=False,
-            sanitize_html=True, latex_delimiters=[], elem_classes="chat", container=False, autoscroll=True,
-        )  # fmt: skip
         with gr.Row():
-            with gr.Column(min_width=300, elem_classes="tight"):
-                self.zero_head = gr.HTML("", apply_default_css=False)
-                self.zero_chat = gr.Chatbot([], label="Zero-shot", elem_id="chat-zero", **look)
-            with gr.Column(min_width=300, elem_classes="tight"):
-                self.tuned_head = gr.HTML("", apply_default_css=False)
-                self.tuned_chat = gr.Chatbot([], label="Fine-tuned", elem_id="chat-tuned", **look)
+            with gr.Column(min_width=300):
+                self.zero_chat = gr.HTML("", apply_default_css=False, js_on_load=FOLLOW, elem_id="chat-zero")
+            with gr.Column(min_width=300):
+                self.tuned_chat = gr.HTML("", apply_default_css=False, js_on_load=FOLLOW, elem_id="chat-tuned")
         with gr.Row(elem_classes="ask"):
             self.message = gr.Textbox(
                 label="Message to both models", placeholder="Ask both", scale=1, min_width=260, lines=1, max_lines=6,
@@ -97,9 +96,10 @@ class Try:
             )  # fmt: skip
             self.send = gr.Button("Send", variant="primary", scale=0, min_width=120, elem_id="send")
         with gr.Row(elem_classes="buttons"):
-            self.stop = gr.Button("Stop", size="md", scale=0, min_width=100, elem_id="chat-stop")
-            self.fresh = gr.Button("New conversation", size="md", scale=0, min_width=100, elem_id="chat-new")
+            self.stop = gr.Button("Stop", size="md", scale=0, min_width=110, elem_id="chat-stop")
+            self.fresh = gr.Button("New conversation", size="md", scale=0, min_width=170, elem_id="chat-new")
         self.chat_note = gr.HTML("", apply_default_css=False)
+        self.talks = gr.State({})
 
     # ---- events --------------------
 
@@ -110,32 +110,30 @@ class Try:
         for event in (self.compare.click, self.sentence.submit, self.answer.click, self.question.submit):
             page.on(event, self.on_compare, asked, shown, trigger_mode="once", concurrency_limit=8)
         for number, chip in enumerate(self.chips):
-            filled = page.on(
-                chip.click, _picker(number), [page.task], [self.sentence, self.paragraph, self.question]
-            )
+            filled = page.on(chip.click, _picker(number), [page.task], [self.sentence, self.paragraph, self.question])
             page.on(filled.then, self.on_compare, asked, shown, concurrency_limit=8)
+        for box in (self.sentence, self.paragraph, self.question, self.message):
+            page.on(box.focus, self.on_focus, who, [])
         page.on(self.scale.input, self.on_scale, [*who, self.reply, self.scale], [self.zero, self.tuned])
-        page.on(self.mode.input, _switch, [self.mode], [self.one, self.talk])
-        talk = [self.error, self.zero_chat, self.tuned_chat, self.message, self.chat_note]
-        said = [*who, self.message, self.zero_chat, self.tuned_chat]
+        page.on(self.mode.input, _switch, [self.mode, page.task], [self.one, self.talk, self.scale])
+        talk = [self.error, self.zero_chat, self.tuned_chat, self.message, self.chat_note, self.talks]
+        said = [*who, self.message, self.talks]
         turns = [
             page.on(event, self.on_chat, said, talk, trigger_mode="once", concurrency_limit=8)
             for event in (self.send.click, self.message.submit)
         ]
         self.stop.click(None, None, None, cancels=turns, api_visibility="private")
-        page.on(self.fresh.click, lambda: ([], [], ""), [], [self.zero_chat, self.tuned_chat, self.chat_note])
+        page.on(self.fresh.click, self.on_fresh, who, [self.zero_chat, self.tuned_chat, self.chat_note, self.talks])
 
     def draw(self, chosen: Choice, mode, sentence, paragraph, question, answered) -> dict:
         """The form of the task; answers of another run do not stay."""
         task = tasks.find(chosen.task)
         examples = ask.three(chosen.task)
-        how, is_one = ask.method(chosen), mode != CHAT
+        is_one = mode != CHAT
         said = {
             self.one: gr.Column(visible=is_one), self.talk: gr.Column(visible=not is_one),
             self.labels_form: gr.Row(visible=bool(task.labels)), self.text_form: gr.Row(visible=not task.labels),
-            self.scale: gr.Radio(visible=bool(task.labels)),
-            self.zero_head: sides.frame("zero_shot", "", how).replace('class="side', 'class="side low'),
-            self.tuned_head: sides.frame("fine_tuned", "", how).replace('class="side', 'class="side low'),
+            self.scale: gr.Radio(visible=bool(task.labels) and is_one),
         }  # fmt: skip
         for chip, example in zip(self.chips, examples + [None] * 3, strict=False):
             said[chip] = gr.Button(example.question if example else "", visible=example is not None)
@@ -146,7 +144,7 @@ class Try:
         if answered != _key(chosen):
             rest = ask.resting(chosen)
             said |= dict(zip(self._places(), rest, strict=True))
-            said |= {self.answered: _key(chosen), self.zero_chat: [], self.tuned_chat: [], self.chat_note: ""}
+            said |= {self.answered: _key(chosen), **self._talked(chosen, {}, "")}
         return said
 
     def _places(self) -> tuple:
@@ -160,6 +158,13 @@ class Try:
             fresh = zip(self._places(), shown, strict=True)
             yield {place: value for place, value in fresh if value is not None} | {self.answered: _key(chosen)}
 
+    def on_focus(self, task, model, run) -> None:
+        """Somebody is about to ask: load the model while they type."""
+        chosen = choice.settle(task, model, run)
+        if self.warmed != _key(chosen):
+            self.warmed = _key(chosen)
+            threading.Thread(target=ask.warm, args=(self.speaker, chosen), daemon=True).start()
+
     def on_scale(self, task, model, run, reply, scale) -> dict:
         """Raw or calibrated: the same answer on the other scale, without asking again."""
         chosen = choice.settle(task, model, run)
@@ -168,13 +173,23 @@ class Try:
         shown = ask.show(tasks.find(chosen.task), chosen, reply, scale == CALIBRATED)
         return {self.zero: shown.zero_shot, self.tuned: shown.fine_tuned}
 
-    def on_chat(self, task, model, run, message, zero, tuned) -> Iterator[dict]:
+    def on_chat(self, task, model, run, message, talks) -> Iterator[dict]:
         chosen = choice.settle(task, model, run)
-        talks = {"zero_shot": _turns(zero), "fine_tuned": _turns(tuned)}
-        for error, now, note in ask.chat(self.speaker, chosen, talks, str(message or "")):
-            said = {self.error: error, self.chat_note: html.note(note), self.zero_chat: now["zero_shot"]}
-            said[self.tuned_chat] = now["fine_tuned"] if chosen.run else []
+        for error, now, note in ask.chat(self.speaker, chosen, talks or {}, str(message or "")):
+            said = {self.error: error, **self._talked(chosen, now, note)}
             yield said if error else said | {self.message: ""}
+
+    def on_fresh(self, task, model, run) -> dict:
+        return self._talked(choice.settle(task, model, run), {}, "")
+
+    def _talked(self, chosen: Choice, talks: dict[str, list[dict]], note: str) -> dict:
+        how = ask.method(chosen)
+        tuned = sides.conversation("fine_tuned", talks.get("fine_tuned", []), how)
+        return {
+            self.talks: talks, self.chat_note: html.note(note),
+            self.zero_chat: sides.conversation("zero_shot", talks.get("zero_shot", []), how),
+            self.tuned_chat: tuned if chosen.run else sides.resting("fine_tuned", how, ask.NO_SIDE),
+        }  # fmt: skip
 
 
 def _segments(names: list[str], label: str, name: str) -> gr.Radio:
@@ -195,21 +210,10 @@ def _picker(number: int):
     return pick
 
 
-def _switch(mode) -> tuple:
-    return gr.Column(visible=mode != CHAT), gr.Column(visible=mode == CHAT)
+def _switch(mode, task) -> tuple:
+    has_scale = bool(tasks.find(choice.settle(task, None, None).task).labels) and mode != CHAT
+    return gr.Column(visible=mode != CHAT), gr.Column(visible=mode == CHAT), gr.Radio(visible=has_scale)
 
 
 def _key(chosen: Choice) -> str:
     return "|".join((chosen.task, chosen.model, chosen.run_name))
-
-
-def _turns(value) -> list[dict]:
-    """What a chat window holds, as plain messages; anything else in it is left out."""
-    messages = []
-    for turn in value if isinstance(value, list) else []:
-        content = turn.get("content", "") if isinstance(turn, dict) else ""
-        if isinstance(content, list):
-            content = "".join(str(piece.get("text", "")) for piece in content if isinstance(piece, dict))
-        if isinstance(turn, dict) and turn.get("role") in ("user", "assistant"):
-            messages.append({"role": turn["role"], "content": str(content)[: ask.LIMITS["message"]]})
-    return messages[-40:]

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from llmft_core import charts, frames, words
+from llmft_core import frames, words
 from llmft_core.run import Run
 from llmft_core.ui import choice, html
 from llmft_core.ui.choice import Choice
@@ -10,7 +10,9 @@ from llmft_core.ui.page import Move, Page, View
 
 TITLE = "Weights"
 SIZE = "Size of the change relative to the original weights, ‖ΔW‖ / ‖W₀‖. Choose a cell."
-STILL = "Every tensor is where it was, or within what rounding alone does. Check that the run has learnt anything: its loss stands in Train."
+STILL = (
+    "Every tensor is where it was, or within what rounding alone does. Look at its loss: has the run learnt anything?"
+)
 TOP = 12
 # A click on the map is heard here and handed on as a selection; the figure is found again whenever it is drawn anew.
 HEAR_CLICKS = """setInterval(() => {
@@ -40,12 +42,16 @@ class Weights:
             with gr.Row():
                 with gr.Column(scale=5, min_width=300, elem_classes="tight"):
                     gr.HTML(html.title("Where the weights moved", SIZE), apply_default_css=False)
-                    self.heat = gr.Plot(show_label=False, container=False, label="Change by layer and module", elem_id="heat")
+                    self.heat = gr.Plot(
+                        show_label=False, container=False, label="Change by layer and module", elem_id="heat"
+                    )
                     self.heat_note = gr.HTML("", apply_default_css=False)
                 with gr.Column(scale=4, min_width=300):
                     self.cell = gr.Dropdown([], label="Cell", filterable=False, interactive=True, elem_id="cell")
                     self.facts = gr.HTML("", apply_default_css=False, elem_id="cell-facts")
-                    self.spectrum = gr.Plot(show_label=False, container=False, label="Singular values", elem_id="spectrum")
+                    self.spectrum = gr.Plot(
+                        show_label=False, container=False, label="Singular values", elem_id="spectrum"
+                    )
             self.numbers_head = gr.HTML("", apply_default_css=False)
             self.numbers = gr.HTML("", apply_default_css=False, elem_id="parameters")
             gr.HTML(html.title("Tensors that moved most", section=True), apply_default_css=False)
@@ -88,6 +94,8 @@ class Weights:
 
     def _panel(self, run: Run, grid, wanted) -> dict:
         """The map with one cell framed, and the facts of that cell; the largest one until somebody chooses."""
+        from llmft_core import charts  # plotly: the first page need not wait for it
+
         cells = list(zip(grid["layer"], grid["module"], grid["short"], strict=True))
         keys = {f"{layer}|{module}": (int(layer), module) for layer, module, _ in cells}
         key = wanted if wanted in keys else list(keys)[int(grid["relative_change"].fillna(0).to_numpy().argmax())]
@@ -114,7 +122,8 @@ def _heat_note(run: Run) -> str:
     if top.empty:
         return "Nothing moved."
     largest = top.iloc[0]
-    return f"Largest: {largest['tensor']}, {words.percent(largest['relative_change'], digits=2)}. A dash marks what rounding alone could do."
+    share = words.percent(largest["relative_change"], digits=2)
+    return f"Largest: {largest['tensor']}, {share}. A dash marks what rounding alone could do."
 
 
 def _architecture(run: Run) -> str:
@@ -135,4 +144,11 @@ def _top(run: Run) -> str:
          words.percent(row.share_changed), words.decimal(row.stable_rank), words.count(row.parameters))
         for row in frames.top_tensors(run, TOP).itertuples(index=False)
     )  # fmt: skip
-    return html.table(heads, lines).replace('<table class="t num">', '<div class="scroll" tabindex="0" role="region" aria-label="Tensors"><table class="t num">').replace("</table>", "</table></div>")
+    return (
+        html.table(heads, lines)
+        .replace(
+            '<table class="t num">',
+            '<div class="scroll" tabindex="0" role="region" aria-label="Tensors"><table class="t num">',
+        )
+        .replace("</table>", "</table></div>")
+    )

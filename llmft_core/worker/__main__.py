@@ -114,6 +114,8 @@ def work(run: Run, should_stop: Wish) -> int:
             raise ValueError(f"{run.name} is damaged: {run.damage}.")
         # Imported here so that a broken torch is a failed run with a sentence, and not a run that waits for ever.
         recipe = importlib.import_module(os.environ.get("LLMFT_RECIPE") or "llmft_core.worker.recipe")
+        if should_stop():
+            raise Cancelled()
         recipe.run(run, voice.say, should_stop, os.environ.get("LLMFT_RESUME") == "1")
         last, code = events.Finished(round(run.seconds(), 3)), OK
     except (Cancelled, KeyboardInterrupt) as stopped:

@@ -57,9 +57,10 @@ def answer(name: str, request: dict) -> dict:
         return {"result": CALLS[name](request)}
     except BaseException as error:
         reason, message = explain(error, str(request.get("model") or ""))
-        if reason == "other":
+        if os.environ.get("LLMFT_DEBUG"):
             print(files.hide_token("".join(traceback.format_exception(error))), file=sys.stderr)
-            message = message.replace(" (see log.txt)", "")
+        if reason == "other":
+            message = message.replace("see log.txt", "LLMFT_DEBUG=1 shows where")
         return {"reason": reason, "message": message}
 
 

@@ -38,7 +38,7 @@ def explain(error: BaseException, model: str = "") -> tuple[str, str]:
             reason, message = answer(found, chain, model)
             message = str(error) if _is_our_sentence(error) else message
             return reason, hide_token(" ".join(message.split()))
-    return "other", f"{type(error).__name__}: {last_line(error)} (see log.txt)."
+    return "other", f"{type(error).__name__}: {last_line(error).rstrip('.')} (see log.txt)."
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

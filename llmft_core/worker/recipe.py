@@ -201,7 +201,8 @@ def evaluate_only(request: dict) -> dict:
         task, request["split"], request["data_dir"], request["data_file"], request["seed"], request["examples"]
     )
     lm = load.load(request["model"], adapter=Path(request["adapter"]) if request["adapter"] else None)
-    longest = min(1024, lm.context)
+    asked = Run(Path(request["run"])).config.resolved().max_length if request.get("run") else None
+    longest = min(asked or RunConfig(preset="lora").resolved().max_length, lm.context)
     begin = time.perf_counter()
     rows = evaluate.predict(lm, Prompter(lm.tokenizer), task, test.test, longest)
     taken = time.perf_counter() - begin

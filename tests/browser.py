@@ -1,0 +1,109 @@
+"""A real `python app.py` and a real Chromium for browser tests: no other host is asked, nothing fails in the console."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+HOUSE = Path(__file__).resolve().parent.parent
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE = 120.0  # seconds for the server to answer on a busy machine
+HARMLESS = ("favicon",)
+
+
+@contextmanager
+def served(runs_dir: Path, **environment: str) -> Iterator[str]:
+    """The address of an app of our own with its own runs folder; it ends with the block."""
+    port = _free_port()
+    log = runs_dir.parent / f"app-{port}.log"
+    with log.open("wb") as out:
+        child = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port)], cwd=HOUSE, stdout=out, stderr=subprocess.STDOUT,
+            env=os.environ | {"LLMFT_RUNS_DIR": str(runs_dir), "OMP_WAIT_POLICY": "PASSIVE"} | environment,
+        )  # fmt: skip
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/", child, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(address: str, child: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            pytest.fail(f"app.py ended with {child.returncode}: {log.read_text()[-2000:]}")
+        try:
+            urllib.request.urlopen(address, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"app.py did not answer within {PATIENCE:.0f} s: {log.read_text()[-2000:]}")
+
+
+class Watched:
+    """A page whose requests and console are watched; `check()` says what went wrong."""
+
+    def __init__(self, page: Page, address: str):
+        self.page, self.address = page, address
+        self.elsewhere: list[str] = []
+        self.errors: list[str] = []
+        page.set_default_timeout(60_000)
+        page.on("request", self._request)
+        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _request(self, request) -> None:
+        url = request.url
+        if not url.startswith((self.address, "data:", "blob:", "about:")):
+            self.elsewhere.append(url)
+
+    def open(self, query: str = "", wait_for: str = "#verdict p") -> Page:
+        """Load the page with this query and wait until it is there."""
+        self.page.goto(f"{self.address}/?{query}")
+        self.page.wait_for_selector(wait_for)
+        self.page.wait_for_function("document.querySelector('[aria-selected=true]') !== null")
+        return self.page
+
+    def tab(self, name: str, wait_for: str) -> None:
+        self.page.click(f"#tab-{name}-button")
+        self.page.wait_for_selector(wait_for)
+
+    def check(self) -> None:
+        assert not self.elsewhere, f"asked another host: {self.elsewhere}"
+        real = [said for said in self.errors if not any(word in said for word in HARMLESS)]
+        assert not real, f"errors in the page: {real}"
+
+
+@contextmanager
+def browsing(address: str, width: int = 1280, height: int = 900) -> Iterator[Watched]:
+    """A page of this width; leaving the block checks requests and console."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"NO BROWSER: {CHROMIUM} is not installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        try:
+            watched = Watched(browser.new_page(viewport={"width": width, "height": height}), address)
+            yield watched
+            watched.check()
+        finally:
+            browser.close()

@@ -1,0 +1,45 @@
+"""Commands that load a model: they go through a child process with real torch, on tiny random models."""
+
+import json
+
+import pytest
+import tiny
+
+from llmft_core.cli import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("idx,sentence,label\n" + "".join(f"{i},a film number {i},{i % 2}\n" for i in range(8)))
+    return path
+
+
+def test_evaluate_prints_one_object_and_nothing_else(model, rows, capfd):
+    arguments = ["evaluate", "--model_path", model, "--task", "sst2", "--data-file", rows, "--examples", "6", "--json"]
+    assert main([str(argument) for argument in arguments]) == 0
+    out, err = capfd.readouterr()
+    found = json.loads(out)
+    assert found["task"] == "sst2" and found["n"] == 6 and found["model"] == str(model)
+    assert {"accuracy", "precision", "recall", "f1", "f1_macro"} <= set(found["metrics"])
+    assert all(0 <= value <= 1 for value in found["metrics"].values()) and found["seconds"] > 0
+    assert "Traceback" not in err
+
+
+def test_weights_between_two_folders(model, tmp_path, capfd):
+    other = tiny.llama(tmp_path / "same")
+    assert main(["weights", "--base", str(model), "--tuned", str(other), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["tensors"] == len(found["rows"]) > 10 and found["tensors_changed"] == 0
+
+
+def test_folders_that_do_not_belong_together_are_told(model, tmp_path, capfd):
+    other = tiny.llama(tmp_path / "wider", hidden_size=64)
+    assert main(["weights", "--base", str(model), "--tuned", str(other)]) in (1, 2)
+    out, err = capfd.readouterr()
+    assert out == "" and len(err.strip().splitlines()) == 1 and "Traceback" not in err

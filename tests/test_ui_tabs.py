@@ -1,0 +1,191 @@
+"""The tabs without a browser: Train, Results, Weights and Runs answer their handlers on made-up runs."""
+
+from pathlib import Path
+
+import fakes
+import gradio as gr
+import pytest
+
+from llmft_core import config, runs, tasks
+from llmft_core.ui import before, live, machine, settings, tables
+from llmft_core.ui.choice import Choice
+from llmft_core.ui.results_tab import Results
+from llmft_core.ui.runs_tab import Runs
+from llmft_core.ui.train_tab import Train, start_once, status
+from llmft_core.ui.weights_tab import Weights
+
+HOUSE = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def sst2(runs_dir) -> Choice:
+    return Choice("sst2", "mini", runs.Run(fakes.write_run(runs_dir / "sst2-one", "sst2", 60)))
+
+
+@pytest.fixture
+def squad(runs_dir) -> Choice:
+    return Choice("squad_v2", "mini", runs.Run(fakes.write_run(runs_dir / "squad-one", "squad_v2", 400)))
+
+
+def laid_out(tab):
+    with gr.Blocks():
+        tab.layout()
+    return tab
+
+
+# ---- Train --------------------
+
+
+def test_every_setting_of_a_run_has_a_control_but_the_paths():
+    with gr.Blocks():
+        made = settings.controls()
+    left = set(config.RunConfig.model_fields) - set(made)
+    assert left == {"model", "task", "preset", "data_dir", "data_file"}
+    assert all(control.info for control in made.values())
+
+
+def test_an_empty_form_is_the_preset_and_a_filled_one_its_flags():
+    values = dict.fromkeys(settings.NAMES, "")
+    assert settings.make("sst2", "mini", "demo", values) == config.make(task="sst2", model="mini", preset="demo")
+    values |= {"epochs": "2", "train_examples": "1,500", "method": "full"}
+    made = settings.make("sst2", "mini", "demo", values)
+    assert (made.epochs, made.train_examples, made.method) == (2.0, 1500, "full")
+    line = settings.command("sst2", "mini", "demo", values)
+    assert "--epochs 2" in line and "--train-examples 1500" in line and "--method full" in line
+    assert max(map(len, line.splitlines())) <= settings.WIDTH + 2
+
+
+def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir):
+    tab = laid_out(Train())
+    values = ["0" if name == "batch_size" else "" for name in settings.NAMES]
+    move = tab.on_start("sst2", "mini", "demo", *values)
+    assert "--batch-size" in move.more[tab.why]
+    assert not [run for run in runs.all() if not run.shipped]
+
+
+def test_a_double_click_starts_one_run(runs_dir, monkeypatch):
+    monkeypatch.setenv("LLMFT_RECIPE", "toy_recipe")
+    monkeypatch.setenv("PYTHONPATH", str(HOUSE / "tests"))
+    wanted = config.make(task="sst2", preset="demo", seed=7)
+    first, second = start_once(wanted), start_once(wanted)
+    assert first == second
+    assert len(list(runs_dir.glob("sst2-*"))) == 1
+
+
+def test_a_public_space_does_not_train_for_visitors(runs_dir, sst2, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "someone/llmft")
+    tab, shelf = laid_out(Train()), laid_out(Runs())
+    move = tab.on_start("sst2", "mini", "demo", *[""] * len(settings.NAMES))
+    assert "owner" in move.more[tab.why]
+    assert "owner" in shelf.on_delete("sst2-one").more[shelf.error]
+    assert sst2.run.path.exists()
+    monkeypatch.setenv("LLMFT_ALLOW_TRAINING", "1")
+    assert machine.why_no_training() == ""
+
+
+def test_progress_counts_down_and_the_bar_never_goes_back():
+    shares = []
+    said = fakes.history("sst2", "finished")[:-1]
+    for end in range(1, len(said)):
+        run = fakes.run("sst2", state="running")
+        run.said = said[:end]
+        now = live.progress(run, said[end - 1].at)
+        shares.append(now.share)
+    assert shares == sorted(shares) and shares[-1] > 0.7
+    run = fakes.run("sst2", state="running")
+    assert 0 < live.progress(run, run.said[-1].at).left < 60
+
+
+@pytest.mark.parametrize(
+    ("state", "says"), [("failed", "Stopped at step 20: out of memory"), ("cancelled", "at step 20")]
+)
+def test_how_a_run_ended_is_said_in_a_sentence(runs_dir, state, says):
+    run = runs.Run(fakes.write_run(runs_dir / "one", "sst2", state=state))
+    assert says in status(run)
+
+
+def test_time_is_judged_by_earlier_runs_of_the_kind(sst2):
+    said = dict(before.facts(config.make(task="sst2", preset="demo"), [sst2.run]))
+    assert said["Time"].startswith("about 1 min") and "4,000 to learn" in said["Examples"]
+    assert "0.4 %" in said["Leakage"]
+    unknown = dict(before.facts(config.make(task="sst2", preset="demo", model="llama3.2-1b"), [sst2.run]))
+    assert "not known" in unknown["Time"]
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(7, "10 s"), (70, "1 min 10 s"), (720, "12 min"), (5400, "1 h 30 min")])
+def test_durations_ahead_are_rounded(seconds, says):
+    assert before.about(seconds) == f"about {says}"
+
+
+# ---- Results, Weights, Runs --------------------
+
+
+def test_results_show_the_courseworks_table_of_each_task(sst2, squad):
+    tab = laid_out(Results())
+    said = tab.draw(sst2, None, "")
+    for name in ("Accuracy", "Precision", "Recall", "F1"):
+        assert name in said[tab.table]
+    said = tab.draw(squad, None, "")
+    for name in ("Exact match", "F1", "BLEU", "METEOR", "ROUGE-1", "ROUGE-L"):
+        assert name in said[tab.table]
+    assert "worse" in said[tab.table], "unanswerable questions got worse in this fake"
+    assert "n = 400 questions" in said[tab.caption] and "seed 1" in said[tab.caption]
+
+
+def test_the_item_list_follows_the_box_and_the_search(sst2):
+    tab = laid_out(Results())
+    every = tab.on_list("sst2", "mini", "sst2-one", "fixed", "")
+    assert every.count("<tr>") > 2
+    assert "Nothing here" in tab.on_list("sst2", "mini", "sst2-one", "fixed", "no such letters")
+
+
+def test_without_a_result_the_page_says_what_to_do():
+    tab, weights = laid_out(Results()), laid_out(Weights())
+    nobody = Choice("sst2", "mini", None)
+    assert "Nothing to compare yet" in tab.draw(nobody, None, "")[tab.empty]
+    assert "No weights to compare yet" in weights.draw(nobody, None)[weights.empty]
+
+
+def test_the_largest_cell_is_chosen_until_somebody_chooses(sst2):
+    tab = laid_out(Weights())
+    said = tab.draw(sst2, None)
+    assert said[tab.cell].value.startswith("5|")
+    assert tab.draw(sst2, "0|q_proj")[tab.cell].value == "0|q_proj"
+    assert tab.draw(sst2, "99|nothing")[tab.cell].value.startswith("5|")
+    assert "5,243,904" in said[tab.numbers]
+
+
+def test_nothing_changed_is_a_warning(runs_dir, sst2):
+    table = sst2.run.weights().assign(change_norm=0.0, relative_change=0.0)
+    table.to_parquet(sst2.run.path / "weights.parquet")
+    tab = laid_out(Weights())
+    assert "Nothing changed" in tab.draw(sst2, None)[tab.still]
+
+
+def test_only_a_known_run_is_deleted(runs_dir, sst2):
+    tab = laid_out(Runs())
+    for name in ("../sst2-one", "/etc", "", None, "nobody"):
+        assert "Choose a run" in tab.on_delete(name).more[tab.error]
+    assert tab.on_delete("sst2-one").more is None
+    assert not sst2.run.path.exists()
+
+
+def test_a_damaged_run_is_listed_and_breaks_nothing(runs_dir, sst2):
+    (runs_dir / "hurt").mkdir()
+    (runs_dir / "hurt" / "config.json").write_text("{")
+    tab = laid_out(Runs())
+    said = tab.draw(sst2, "hurt", "")
+    assert "hurt" in said[tab.table] and "failed: damaged" in said[tab.table]
+
+
+def test_runs_are_found_by_their_letters(runs_dir, sst2, squad):
+    tab = laid_out(Runs())
+    assert "squad-one" not in tab.on_search("", "SST2")
+    assert "No run" in tab.on_search("", "zzz")
+
+
+def test_tables_say_where_the_texts_are_when_they_are_not_here(sst2):
+    from llmft_core import frames
+
+    shown = tables.item_list(frames.item_table(sst2.run, {}, "fixed"), tasks.find("sst2"), has_texts=False)
+    assert "not on this machine" in shown and "<button" not in shown
