@@ -22,15 +22,28 @@ class RunConfig(BaseModel):
     preset: Preset = Field("demo", description="Starting values for the settings below.")
     split: Split = Field("official", description="Which rows are learnt from and which are tested on.")
     method: Method | None = Field(None, description="lora: small added matrices; full: every weight.")
-    train_examples: int | None = Field(None, ge=0, le=10_000_000, description="Most examples to learn from; 0 means all.")
-    eval_examples: int | None = Field(None, ge=0, le=10_000_000, description="Most examples to test on, the same for both sides; 0 means all.")
+    train_examples: int | None = Field(
+        None, ge=0, le=10_000_000, description="Most examples to learn from; 0 means all."
+    )
+    eval_examples: int | None = Field(
+        None, ge=0, le=10_000_000, description="Most examples to test on, the same for both sides; 0 means all."
+    )
     epochs: float | None = Field(None, gt=0, le=100, description="Times that each example is seen.")
     batch_size: int | None = Field(None, ge=1, le=4096, description="Examples per optimizer step.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of AdamW.")
     lora_rank: int | None = Field(None, ge=1, le=1024, description="Rank of the LoRA matrices (lora only).")
-    patience: int | None = Field(None, ge=0, le=100, description="Probes without improvement before stopping early; 0 never stops.")
-    probe_examples: int | None = Field(None, ge=0, le=100_000, description="Held-out training examples scored while learning.")
-    max_length: int | None = Field(None, ge=32, le=1_000_000, description="Longest prompt in tokens; longer paragraphs are cut.")
+    lora_embeddings: bool | None = Field(
+        None, description="LoRA on the input embeddings too (lora only; for small models)."
+    )
+    patience: int | None = Field(
+        None, ge=0, le=100, description="Probes without improvement before stopping early; 0 never stops."
+    )
+    probe_examples: int | None = Field(
+        None, ge=0, le=100_000, description="Held-out training examples scored while learning."
+    )
+    max_length: int | None = Field(
+        None, ge=32, le=1_000_000, description="Longest prompt in tokens; longer paragraphs are cut."
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of split, order and new weights.")
     data_dir: str | None = Field(None, description="Folder with <task>/train.parquet and <task>/validation.parquet.")
     data_file: str | None = Field(None, description="One file with rows: parquet, csv, json or jsonl.")
@@ -44,15 +57,15 @@ class RunConfig(BaseModel):
 
 # `None` for train_examples or eval_examples means all of them.
 PRESETS: dict[str, dict] = {
-    "demo": dict(method="lora", train_examples=4000, eval_examples=None, epochs=1, batch_size=32, learning_rate=3e-3,
-                 lora_rank=16, patience=0, probe_examples=128, max_length=512),
+    "demo": dict(method="lora", train_examples=4000, epochs=1, batch_size=32, learning_rate=4e-3,
+                 lora_rank=16, lora_embeddings=True, patience=0, probe_examples=128, max_length=512),
     "lora": dict(method="lora", epochs=3, batch_size=16, learning_rate=2e-4,
-                 lora_rank=16, patience=2, probe_examples=500, max_length=1024),
+                 lora_rank=16, lora_embeddings=False, patience=2, probe_examples=500, max_length=1024),
     "coursework": dict(method="full", epochs=5, batch_size=16, learning_rate=3e-5,
-                       lora_rank=16, patience=2, probe_examples=500, max_length=1024),
+                       lora_rank=16, lora_embeddings=False, patience=2, probe_examples=500, max_length=1024),
 }  # fmt: skip
 TASK_PRESETS: dict[tuple[str, str], dict] = {
-    ("demo", "squad_v2"): dict(train_examples=3000, eval_examples=500, epochs=1),
+    ("demo", "squad_v2"): dict(train_examples=3000, eval_examples=500, probe_examples=64),
 }
 
 

@@ -2,7 +2,7 @@
 
     {"kind": "started", "at": 1764000000.0, "pid": 4242, "device": "cpu"}
     {"kind": "evaluated", "at": …, "side": "zero_shot", "step": 0, "metrics": {"accuracy": 0.509}, "final": true}
-    {"kind": "step", "at": …, "step": 5, "steps": 120, "loss": 0.61, "learning_rate": 0.001, "examples_per_second": 50.2}
+    {"kind": "step", "at": …, "step": 5, "steps": 120, "loss": 0.61, "learning_rate": 0.001, "examples": 160, …}
 
 A reader stops at the last newline and skips kinds that it does not know.
 """
@@ -76,7 +76,7 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """It ended with an error. `reason` is one of: out-of-memory, gated, network, disk-full, bad-data, bad-config, other."""
+    """It ended with an error; `reason`: out-of-memory, gated, network, disk-full, bad-data, bad-config or other."""
 
     kind = "failed"
     reason: str

@@ -23,29 +23,31 @@ class Model:
 
 
 MODELS = (
-    Model("mini", "mini", str(SHIPPED / "mini"), 5.1, False, "Ships inside, learns in a minute on two cores; knows little."),
+    Model("mini", "mini", str(SHIPPED / "mini"), 5.1, False, "Ships inside; learns quickly, knows little."),
     Model(
         "smollm2-135m-instruct", "SmolLM2 135M", "HuggingFaceTB/SmolLM2-135M-Instruct", 135, False,
         "The smallest chat model from the Hub that is worth a fine-tune on a laptop.",
     ),
-    Model("llama3.2-1b", "Llama 3.2 1B", "meta-llama/Llama-3.2-1B", 1236, True, "A base model: good at both tasks once tuned."),
+    Model("llama3.2-1b", "Llama 3.2 1B", "meta-llama/Llama-3.2-1B", 1236, True, "A base model: good once tuned."),
     Model(
         "llama3.2-1b-instruct", "Llama 3.2 1B Instruct", "meta-llama/Llama-3.2-1B-Instruct", 1236, True,
         "Follows instructions before any tuning: a strong zero-shot side.",
     ),
-    Model("gemma-2-2b-it", "Gemma 2 2B it", "google/gemma-2-2b-it", 2614, True, "The strongest row; wants a GPU with 8 GB or more."),
+    Model("gemma-2-2b-it", "Gemma 2 2B it", "google/gemma-2-2b-it", 2614, True, "The strongest; wants a GPU of 8 GB."),
 )  # fmt: skip
 
 
 def find(name: str) -> Model:
-    """The row with this key, or one made for a local folder or a Hub id (`owner/name`). Raises ValueError if unknown."""
+    """The row with this key, or one made for a local folder or a Hub id (`owner/name`). ValueError if unknown."""
     path = Path(name).expanduser()
     for model in MODELS:
         if name in (model.key, model.source) or (model.is_shipped and path.resolve() == Path(model.source)):
             return model
     if path.is_dir():
         if not (path / "config.json").exists():
-            raise ValueError(f"{name}: the folder holds no config.json, so it is not a model; give a folder in Hub format.")
+            raise ValueError(
+                f"{name}: the folder holds no config.json, so it is not a model; give a folder in Hub format."
+            )
         return Model(name, path.name, str(path.resolve()), 0, False, "A local folder.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return Model(name, name.split("/")[1], name, 0, False, "A model from the Hub.")

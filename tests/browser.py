@@ -1,4 +1,4 @@
-"""A real `python app.py` and a real Chromium for browser tests: no other host is asked, nothing fails in the console."""
+"""A real `python app.py` and a real Chromium for browser tests: no other host is asked, the console stays clean."""
 
 import os
 import socket

@@ -24,7 +24,9 @@ ANSWERED = "#side-tuned .bars .n:not(:empty)"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("browser") / "runs"
+    folder = tmp_path_factory.mktemp("browser") / "runs"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def test_results_and_weights_of_the_shipped_run(app: Watched, task):
     page = app.open(f"task={task}&run={run.name}&tab=results", READY["results"])
     first = {"sst2": "Accuracy", "squad_v2": "Exact match"}[task]
     assert first in page.inner_text("#metric-table")
-    page.wait_for_selector("#dumbbells .js-plotly-plot .point")
+    page.wait_for_selector("#dumbbells .js-plotly-plot .nsewdrag")
     page.click("#flips label:nth-of-type(4)")
     page.wait_for_function("document.querySelector('#items').innerText.length > 0")
     app.tab("weights", READY["weights"])

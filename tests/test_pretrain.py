@@ -14,7 +14,9 @@ TEXT = "<|doc|>\n".join(
     for animal in ("fox", "hare", "heron", "otter", "owl")
     for place in ("river", "lake", "mill", "bridge")
 )
-SMALL = dict(vocabulary=300, hidden=32, intermediate=64, layers=1, heads=2, key_value_heads=1, context=64, block=32, batch_size=2)
+SMALL = dict(
+    vocabulary=300, hidden=32, intermediate=64, layers=1, heads=2, key_value_heads=1, context=64, block=32, batch_size=2
+)
 
 
 def recipe(**changes):
@@ -34,7 +36,9 @@ def test_result_loads_like_any_model_from_the_hub(tmp_path, text):
     assert model.config.architectures == ["LlamaForCausalLM"] and model.dtype == torch.bfloat16
     assert tokenizer("The fox")["input_ids"][0] == tokenizer.bos_token_id
     assert tokenizer.decode(tokenizer("Über 東京 fox\n")["input_ids"], skip_special_tokens=True) == "Über 東京 fox\n"
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
     assert chat == "<|bos|><|user|>Hi<|assistant|>"
     assert json.loads((out / "pretraining.json").read_text())["text"] == ["animals.txt.xz"]
 
@@ -77,7 +81,8 @@ def test_bits_per_byte_of_a_uniform_model_is_the_log_of_its_vocabulary(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "no such text file"), (b"", "holds no text"), (b"\xff\xfe\x00\x01" * 9, "not UTF-8 text")]
+    ("content", "words"),
+    [(None, "no such text file"), (b"", "holds no text"), (b"\xff\xfe\x00\x01" * 9, "not UTF-8 text")],
 )
 def test_text_that_cannot_be_read_is_named(tmp_path, content, words):
     path = tmp_path / "text.txt"

@@ -1,4 +1,4 @@
-"""One tokenization path: BOS once, stable borders, the text is cut and never the question, colliding labels are refused."""
+"""One tokenization path: BOS once, stable borders, the text is cut and never the question, labels must not collide."""
 
 import pytest
 import tiny
@@ -61,7 +61,9 @@ def test_end_of_sequence_is_taught(plain):
 
 def test_long_paragraph_is_cut_and_the_question_is_whole(plain):
     prompter = Prompter(plain)
-    long = [Prompt("Read this.\n" + "A fox ran over it. " * 80 + "\n", f"Question: Who ran {n}?\nAnswer:") for n in range(3)]
+    long = [
+        Prompt("Read this.\n" + "A fox ran over it. " * 80 + "\n", f"Question: Who ran {n}?\nAnswer:") for n in range(3)
+    ]
     encoded = prompter.encode_all([*long, PROMPT], longest=100, answer_room=10)
     assert all(len(item.ids) <= 90 for item in encoded)
     assert [item.truncated for item in encoded] == [True, True, True, False]

@@ -19,7 +19,9 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMFT_RUNS_DIR", str(folder / "runs"))
         for name in ("lora", "full", "bare"):
-            made = runs.create(config.make(model=str(model), task="sst2", method="full" if name == "full" else "lora"), name)
+            made = runs.create(
+                config.make(model=str(model), task="sst2", method="full" if name == "full" else "lora"), name
+            )
             files.write_json(made.path / "kept.json", {})
         tiny.adapter(model, folder / "runs" / "lora" / "adapter")
         tuned = tiny.llama(folder / "runs" / "full" / "model", rms_norm_eps=0.1)
@@ -92,7 +94,13 @@ def test_base_model_alone_has_one_side(ask, home):
 
 
 def test_cancel_ends_an_answer_between_tokens(ask):
-    heard = ask(should_stop=lambda: True, do="chat", run="lora", messages=[{"role": "user", "content": "Run"}], max_new_tokens=50)
+    heard = ask(
+        should_stop=lambda: True,
+        do="chat",
+        run="lora",
+        messages=[{"role": "user", "content": "Run"}],
+        max_new_tokens=50,
+    )
     assert heard[-1]["event"] == "done" and heard[-1]["stopped"]
     assert len(heard) <= 3
 

@@ -17,7 +17,9 @@ def school(tmp_path):
     lm = load.with_new_adapter(load.load(str(tmp_path / "model")), 8)
     prompter = Prompter(lm.tokenizer)
     words = ("fox", "hill", "good", "bad")
-    prompts = [Prompt(f"Read text {p}.\nIt is short.\n", f"Question: say {word}.\nAnswer:") for p in range(6) for word in words]
+    prompts = [
+        Prompt(f"Read text {p}.\nIt is short.\n", f"Question: say {word}.\nAnswer:") for p in range(6) for word in words
+    ]
     encoded = prompter.encode_all(prompts, lm.context, 8)
     return lm, [train.Lesson(e, prompter.answer(words[i % 4])) for i, e in enumerate(encoded)]
 
@@ -108,5 +110,7 @@ def test_head_runs_only_where_it_is_needed(school):
     layout = train.lay_out_lessons(lm, lessons[:4])
     target = layout.targets
     with torch.no_grad(), train.head_only_at(lm, target["row"], target["column"]):
-        logits = lm.model(input_ids=layout.ids, position_ids=layout.positions, attention_mask=layout.visible()[:, None]).logits
+        logits = lm.model(
+            input_ids=layout.ids, position_ids=layout.positions, attention_mask=layout.visible()[:, None]
+        ).logits
     assert logits.shape[0] == len(target["token"]) < layout.ids.numel()

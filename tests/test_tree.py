@@ -31,7 +31,10 @@ def pupil(request, tmp_path_factory):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     prompts = [
-        Prompt(f"Read text {p}.\nThe fox number {p} {'ran over the hill and ' * (p + 1)}slept.\n", f"Question: who {'really ' * q}ran?\nAnswer:")
+        Prompt(
+            f"Read text {p}.\nThe fox number {p} {'ran over the hill and ' * (p + 1)}slept.\n",
+            f"Question: who {'really ' * q}ran?\nAnswer:",
+        )
         for p in range(3)
         for q in range(4)
     ]  # fmt: skip
@@ -58,7 +61,9 @@ def test_loss_and_gradients_equal_those_of_the_examples_alone(pupil):
     separate = 0.0
     for lesson in lessons:
         ids, start = lesson.prompt.ids + lesson.answer, len(lesson.prompt.ids)
-        loss = torch.nn.functional.cross_entropy(alone(lm, ids)[start - 1 : -1], torch.tensor(ids[start:]), reduction="sum")
+        loss = torch.nn.functional.cross_entropy(
+            alone(lm, ids)[start - 1 : -1], torch.tensor(ids[start:]), reduction="sum"
+        )
         loss.backward()
         separate += float(loss.detach())
     assert float(packed.detach()) == pytest.approx(separate, rel=1e-5)
@@ -133,7 +138,9 @@ def test_no_token_sees_another_branch_or_padding():
     assert visible[0, 5].tolist() == [True, True, False, False, False, True]
     assert visible[0, 4].tolist() == [True, True, True, True, True, False]
     assert not visible[1, :2, 2:].any()
-    assert {tuple(t[:3]) for t in zip(*(layout.targets[k].tolist() for k in ("row", "column", "token")), strict=True)} == {
+    assert {
+        tuple(t[:3]) for t in zip(*(layout.targets[k].tolist() for k in ("row", "column", "token")), strict=True)
+    } == {
         (0, 3, 5),
         (0, 4, 6),
     }

@@ -10,10 +10,14 @@ from safetensors import safe_open
 
 from llmft_core import config, jobs, runs
 
-SMALL = dict(train_examples=40, eval_examples=24, epochs=1, batch_size=8, probe_examples=8, learning_rate=1e-2, max_length=256)
+SMALL = dict(
+    train_examples=40, eval_examples=24, epochs=1, batch_size=8, probe_examples=8, learning_rate=1e-2, max_length=256
+)
 
 
-@pytest.fixture(scope="module", params=[("llama", "sst2", "lora"), ("gemma2", "squad_v2", "lora"), ("llama", "sst2", "full")])
+@pytest.fixture(
+    scope="module", params=[("llama", "sst2", "lora"), ("gemma2", "squad_v2", "lora"), ("llama", "sst2", "full")]
+)
 def finished(request, tmp_path_factory):
     """A finished run on the samples that ship, as (run, method)."""
     architecture, task, method = request.param
@@ -118,7 +122,9 @@ def test_bad_data_fails_the_run_with_a_sentence(tmp_path, content, reason, words
     tiny.llama(tmp_path / "model")
     file = tmp_path / "rows.csv"
     file.write_text(content)
-    run = runs.create(config.make(model=str(tmp_path / "model"), task="sst2", data_file=str(file), split="80-20", **SMALL))
+    run = runs.create(
+        config.make(model=str(tmp_path / "model"), task="sst2", data_file=str(file), split="80-20", **SMALL)
+    )
     jobs.start(run)
     state = jobs.wait(run, 120)
     assert state.kind == "failed" and state.reason == reason and words in state.detail

@@ -18,7 +18,7 @@ PROBE = "The fox ran over the hill."
 
 @dataclass
 class Pair:
-    """A base model and its fine-tuned self: one model with an adapter, two models after full fine-tuning, or the base alone."""
+    """A base model and its fine-tuned self: one model with an adapter, two after full fine-tuning, or the base."""
 
     base: LanguageModel
     tuned: LanguageModel | None
@@ -40,7 +40,7 @@ class Pair:
 
 
 def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
-    """Load a base with a LoRA folder (`adapter`) or a full fine-tune (`tuned`), and prove that the sides are what they say.
+    """Load a base with a LoRA folder (`adapter`) or a full fine-tune (`tuned`), and prove that the sides are right.
 
     Raises ValueError if the base side does not equal a plain load, or the fine-tuned side equals the base.
     """
@@ -57,7 +57,9 @@ def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None
         pair.proof["base_equal"] = bool(torch.equal(plain, _probe(lm)))
     pair.proof["tuned_differs"] = other is None or not torch.equal(plain, _probe(other))
     if not pair.proof["base_equal"]:
-        raise ValueError("The zero-shot side differs from the base model as it loads alone; this run cannot be compared.")
+        raise ValueError(
+            "The zero-shot side differs from the base model as it loads alone; this run cannot be compared."
+        )
     if not pair.proof["tuned_differs"]:
         raise ValueError("The fine-tuned side answers exactly like the base: its adapter is empty or was not loaded.")
     return pair
@@ -75,7 +77,11 @@ def speak(lm: LanguageModel, cache: DynamicCache, ids: list[int]) -> int:
     past = cache.get_seq_length()
     position = torch.arange(past, past + len(ids), device=lm.device)[None]
     out = lm.model(
-        input_ids=torch.tensor([ids], device=lm.device), position_ids=position, past_key_values=cache, use_cache=True, logits_to_keep=1
+        input_ids=torch.tensor([ids], device=lm.device),
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
     )
     return int(out.logits[0, -1].argmax())
 

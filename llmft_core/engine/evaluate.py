@@ -33,7 +33,11 @@ def predict(
 ) -> pd.DataFrame:
     """One row per example, in their order, with the columns of predictions.parquet except `side`."""
     prompts = encode(task, prompter, examples, longest)
-    rows = _choose(lm, prompter, task, prompts, examples, tick) if task.labels else _write(lm, prompter, task, prompts, examples, tick)
+    rows = (
+        _choose(lm, prompter, task, prompts, examples, tick)
+        if task.labels
+        else _write(lm, prompter, task, prompts, examples, tick)
+    )
     common = pd.DataFrame(
         {
             "id": [example.id for example in examples],
@@ -50,16 +54,29 @@ def _choose(lm, prompter, task: Task, prompts, examples, tick) -> dict[str, list
     predicted = log_probs.argmax(1)
     gold = np.array([task.labels.index(example.answers[0]) for example in examples])
     words = [task.labels[index] for index in predicted]
-    rows = {"output": words, "answer": words, "gold": gold, "predicted": predicted, "correct": (gold == predicted).astype(float)}
+    rows = {
+        "output": words,
+        "answer": words,
+        "gold": gold,
+        "predicted": predicted,
+        "correct": (gold == predicted).astype(float),
+    }
     rows |= {f"logp_{index}": log_probs[:, index] for index in range(len(task.labels))}
     return rows | ({"p_positive": np.exp(log_probs[:, 1])} if len(task.labels) == 2 else {})
 
 
 def _write(lm, prompter, task: Task, prompts, examples, tick) -> list[dict]:
     rows = []
-    for example, written in zip(examples, score.write(lm, prompter, prompts, task.max_new_tokens, task.abstention, tick), strict=True):
+    for example, written in zip(
+        examples, score.write(lm, prompter, prompts, task.max_new_tokens, task.abstention, tick), strict=True
+    ):
         answer = task.parse(written.text)
         scores = task.score(answer, example)
-        row = {"output": written.text, "answer": answer, "has_answer": bool(example.answers), "answer_tokens": len(written.ids)}
+        row = {
+            "output": written.text,
+            "answer": answer,
+            "has_answer": bool(example.answers),
+            "answer_tokens": len(written.ids),
+        }
         rows.append(row | scores | {"p_no_answer": written.p_no_answer, "correct": scores[task.headline]})
     return rows

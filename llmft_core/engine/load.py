@@ -66,7 +66,9 @@ def resolve(name: str) -> str:
     """The local folder or Hub id behind what a person typed. Raises ValueError if unknown or not there."""
     row = models.find(name)
     if row.is_shipped and not (Path(row.source) / "config.json").exists():
-        raise ValueError(f"The model '{row.key}' should ship in {row.source} but is not there; clone the repository again.")
+        raise ValueError(
+            f"The model '{row.key}' should ship in {row.source} but is not there; clone the repository again."
+        )
     return row.source
 
 
@@ -88,10 +90,21 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
     return LanguageModel(model, tokenizer, source, device)
 
 
-def with_new_adapter(lm: LanguageModel, rank: int) -> LanguageModel:
-    """The same model with fresh LoRA matrices on every linear layer (alpha = 2 × rank); only those are trained."""
+def with_new_adapter(lm: LanguageModel, rank: int, embeddings: bool = False) -> LanguageModel:
+    """The same model with fresh LoRA matrices on every linear layer (alpha = 2 × rank); only those are trained.
+
+    `embeddings` puts one on the input embeddings too: a small model has most of what it knows of words in there.
+    """
+    targets = {name.split(".")[-1] for name, module in lm.model.named_modules() if isinstance(module, torch.nn.Linear)}
+    targets -= {
+        name.split(".")[-1] for name, module in lm.model.named_modules() if module is lm.model.get_output_embeddings()
+    }
+    if embeddings:
+        targets |= {
+            n.split(".")[-1] for n, module in lm.model.named_modules() if module is lm.model.get_input_embeddings()
+        }
     config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=sorted(targets), task_type="CAUSAL_LM"
     )
     return LanguageModel(get_peft_model(lm.model, config), lm.tokenizer, lm.source, lm.device)
 
@@ -113,10 +126,12 @@ def _plain_errors(name: str, source: str):
         text = f"{type(error).__name__} {error}".lower()
         if "gated" in text or "401" in text or "403" in text:
             raise GatedModel(
-                f"'{name}' is gated: accept its licence on the Hub page of {source} and set HF_TOKEN to a token of that account."
+                f"'{name}' is gated: accept its licence on the Hub page of {source} "
+                "and set HF_TOKEN to a token of that account."
             ) from error
         if any(word in text for word in ("connect", "offline", "resolve", "cached files", "timed out")):
             raise NoNetwork(
-                f"'{name}' is not on this machine and the Hub cannot be reached; connect once to download it, or use the model mini."
+                f"'{name}' is not on this machine and the Hub cannot be reached; "
+                "connect once to download it, or use the model mini."
             ) from error
         raise ValueError(f"'{name}' could not be loaded: {str(error).splitlines()[0][:300]}") from error

@@ -92,7 +92,9 @@ def read_corpus(paths: list[Path], seed: int) -> list[str]:
     return [corpus[i] for i in order]
 
 
-def train_tokenizer(corpus: list[str], vocabulary: int, context: int, sample_bytes: int = 40_000_000) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    corpus: list[str], vocabulary: int, context: int, sample_bytes: int = 40_000_000
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with BOS in front, learnt on the first `sample_bytes` characters of the corpus."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -152,7 +154,7 @@ class Blocks(torch.utils.data.Dataset):
 
 
 def collate(rows: list[np.ndarray], bos: int) -> dict[str, torch.Tensor]:
-    """A batch in which no token sees another document: boolean mask [B, 1, T, T], positions that restart at each BOS."""
+    """A batch in which no token sees another document: boolean mask [B, 1, T, T], positions restart at each BOS."""
     ids = torch.from_numpy(np.stack(rows).astype(np.int64))
     length = ids.shape[1]
     starts = ids.eq(bos)
@@ -169,7 +171,10 @@ class Progress(TrainerCallback):
     """One line of JSON per logging step: a pretraining is followed with `tail -f`."""
 
     def on_log(self, args, state, control, logs=None, **_):
-        print(json.dumps({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}), flush=True)
+        print(
+            json.dumps({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
+            flush=True,
+        )
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -242,7 +247,8 @@ def pretrain(text: list[Path], out: Path, recipe: Recipe, resume: bool = False) 
     trainer.train(resume_from_checkpoint=True if resume and has_checkpoint else None)
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
     (out / "pretraining.json").write_text(
-        json.dumps({**asdict(recipe), "text": [path.name for path in text], "tokens": int(blocks.size)}, indent=2) + "\n"
+        json.dumps({**asdict(recipe), "text": [path.name for path in text], "tokens": int(blocks.size)}, indent=2)
+        + "\n"
     )
     return out
 

@@ -29,7 +29,8 @@ class Encoded(NamedTuple):
 class Prompter:
     """Turns prompts and answers into ids for one tokenizer: its chat template if it has one, plain text otherwise.
 
-    A tokenizer whose configuration says `task_prompt: plain` has a template that its model was not schooled in. Raises ValueError if the tokenizer merges tokens across the border of prefix and question, or repeats BOS.
+    A tokenizer whose configuration says `task_prompt: plain` has a template that its model was not schooled in.
+    Raises ValueError if the tokenizer merges tokens across the border of prefix and question, or repeats BOS.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -46,7 +47,9 @@ class Prompter:
         whole = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         start = whole.find(prompt.prefix)
         if start < 0:
-            raise ValueError("The chat template rewrites the prompt, so its shared part cannot be found; use a plain prompt.")
+            raise ValueError(
+                "The chat template rewrites the prompt, so its shared part cannot be found; use a plain prompt."
+            )
         border = start + len(prompt.prefix)
         return Prompt(whole[:border], whole[border:])
 
@@ -73,7 +76,8 @@ class Prompter:
                 continue
             if room < min(SHORTEST_PREFIX, len(prefix)):
                 raise ValueError(
-                    f"A question is too long: with its answer it leaves no room for its text in {longest} tokens; shorten it."
+                    f"A question is too long: with its answer it leaves no room for its text in {longest} tokens; "
+                    "shorten it."
                 )
             newline = tuple(self._ids("\n"))
             cut = prefix[: room - len(newline)] + newline
@@ -93,7 +97,8 @@ class Prompter:
             for j, other in enumerate(found):
                 if i != j and other[: len(one)] == one:
                     raise ValueError(
-                        f"This tokenizer writes the labels '{names[i]}' and '{names[j]}' with colliding tokens; rename a label."
+                        f"This tokenizer writes the labels '{names[i]}' and '{names[j]}' with colliding tokens; "
+                        "rename a label."
                     )
         return found
 
@@ -112,7 +117,9 @@ class Prompter:
         if not self.is_chat and bos is not None and self.tokenizer("a")["input_ids"][0] == bos:
             ids = [bos, *ids]
         if bos is not None and bos != self.tokenizer.eos_token_id and ids.count(bos) > 1:
-            raise ValueError("The prompt begins with BOS more than once; the chat template of this tokenizer is broken.")
+            raise ValueError(
+                "The prompt begins with BOS more than once; the chat template of this tokenizer is broken."
+            )
         return ids
 
     def _ids(self, text: str) -> list[int]:
@@ -120,7 +127,8 @@ class Prompter:
 
     def _assert_prefix_stable(self, prompt: Prompt) -> None:
         prefix, question = self.text(prompt)
-        for border, whole in ((self._ids(prefix) + self._ids(question), prefix + question),
-                              (self._ids(question) + self._ids(self.space + "fox"), question + self.space + "fox")):  # fmt: skip
-            if border != self._ids(whole):
-                raise ValueError("This tokenizer merges across the border of prompt parts; the prompt tree would not be exact.")
+        for first, second in ((prefix, question), (question, self.space + "fox")):
+            if self._ids(first) + self._ids(second) != self._ids(first + second):
+                raise ValueError(
+                    "This tokenizer merges across the parts of a prompt; the prompt tree would not be exact."
+                )

@@ -94,7 +94,9 @@ def write(
     logp = np.zeros((len(prompts), 1))
     for batch in batches(grow(prompts, [leaf] * len(prompts)), budget(lm)):
         layout = lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
-        cache = DynamicCache()  # made without the config on purpose: sliding layers keep all keys, the mask does the rest
+        cache = (
+            DynamicCache()
+        )  # made without the config on purpose: sliding layers keep all keys, the mask does the rest
         hidden = hidden_states(lm, layout, cache)
         if abstention:
             add_leaf_scores(lm, layout, hidden, logp)
@@ -118,7 +120,9 @@ def stop_ids(lm: LanguageModel, prompter: Prompter) -> set[int]:
     return end_ids(lm) | prompter.line_breaks()
 
 
-def decode(lm, layout: Layout, hidden: torch.Tensor, cache: DynamicCache, max_new_tokens: int, stops: set[int]) -> dict[int, list[int]]:
+def decode(
+    lm, layout: Layout, hidden: torch.Tensor, cache: DynamicCache, max_new_tokens: int, stops: set[int]
+) -> dict[int, list[int]]:
     """Greedy ids per key, all branches of all rows in step; the keys and values of the prompt are in `cache`.
 
     Each step feeds one token per live branch, as a ragged batch [rows, live branches]; rows without any are dropped.
@@ -153,7 +157,9 @@ def decode(lm, layout: Layout, hidden: torch.Tensor, cache: DynamicCache, max_ne
         branch = np.full(shape, -3)  # a free slot: it sees the prefix alone and nobody sees it
         at = (rows[live], slot[live])
         ids[at], position[at], branch[at] = token[live], depth[live] + 1 + step, branch_of[live]
-        ids, position, branch = (torch.from_numpy(array.astype(np.int64)).to(lm.device) for array in (ids, position, branch))
+        ids, position, branch = (
+            torch.from_numpy(array.astype(np.int64)).to(lm.device) for array in (ids, position, branch)
+        )
         trunk = torch.full_like(branch, -1)
         seen_branch, seen_leaf = torch.cat([seen_branch, branch], 1), torch.cat([seen_leaf, trunk], 1)
         seen_position = torch.cat([seen_position, position], 1)

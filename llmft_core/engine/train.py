@@ -52,7 +52,7 @@ class Schooling:
 
 
 def plan(lessons: Sequence[Lesson], batch_size: int, epochs: float, seed: int) -> list[list[int]]:
-    """Which lessons each optimizer step sees. Lessons of one paragraph stay together; paragraphs are shuffled anew each epoch.
+    """Which lessons each optimizer step sees: those of one paragraph together, paragraphs shuffled anew each epoch.
 
     Every lesson is seen once per epoch; a paragraph with more questions than `batch_size` is spread over several steps.
     """
@@ -92,7 +92,7 @@ class Steps(torch.utils.data.Dataset):
 
 @contextmanager
 def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor):
-    """Inside this block a forward pass gives logits [n, V] at those places alone: a hook in front of the head gathers them."""
+    """In this block a forward pass gives logits [n, V] at those places alone: a hook before the head gathers them."""
     hook = lm.causal.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))
     try:
         yield
@@ -101,7 +101,7 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor):
 
 
 def answer_loss(lm: LanguageModel, layout: Layout, model: torch.nn.Module | None = None) -> torch.Tensor:
-    """Summed cross-entropy in nats of all answer tokens of a layout, with gradients; `model` is a wrapper (DDP) around the same."""
+    """Summed cross-entropy in nats of all answer tokens, with gradients; `model` is a wrapper (DDP) around the same."""
     target = layout.targets
     with head_only_at(lm, target["row"], target["column"]):
         logits = (model or lm.model)(
@@ -176,7 +176,7 @@ def teach(
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
 ) -> bool:
-    """Train `lm.model` in place; with `patience`, leave it at its best probe. True if it ran to its end, False if it was stopped.
+    """Train `lm.model` in place; with `patience`, leave it at its best probe. False if it was stopped before its end.
 
     Checkpoints (best and last) lie in `folder`. Only parameters that require gradients are trained.
     """

@@ -68,7 +68,7 @@ def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...
 
 
 def batches(trees: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Trees in batches of at most `tokens` padded tokens, longest first, so that rows of a batch are alike in length."""
+    """Trees in batches of at most `tokens` padded tokens, longest first, so that the rows of a batch are alike."""
     batch: list[Tree] = []
     for tree in sorted(trees, key=lambda tree: -tree.length):
         if batch and (len(batch) + 1) * batch[0].length > tokens:

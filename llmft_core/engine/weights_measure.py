@@ -14,14 +14,11 @@ from llmft_core.engine.weights_files import Stored
 
 MOST_VALUES = 16  # singular values kept per tensor
 KEPT = 1 << 26  # elements: a larger change (an embedding table) is not kept in memory, so it has no spectrum
-EXACT_BELOW = 256  # rows or columns: up to here the exact spectrum costs 10 ms
-SEVERAL_BELOW = 1 << 20  # elements: up to here the 16 largest values are estimated, beyond only the first
-ONE = (
-    1,
-    10,
-    1e-3,
-)  # width, most passes, gain that ends them; Gaussian noise, the worst case, comes out 0.8 % too small
-SEVERAL = (16, 6, 0.0)  # in the worst case the first is 1.5 %, the sixteenth 4 % too small
+EXACT_UP_TO = 256  # rows or columns: so far the exact spectrum costs 10 ms
+SEVERAL_BELOW = 1 << 20  # elements: below, the 16 largest values are estimated, from here on only the first
+# width, most passes, gain that ends them; how much too small they come out is for Gaussian noise, the worst case
+ONE = (1, 10, 1e-3)  # 1 %
+SEVERAL = (16, 6, 0.0)  # the first 1.5 %, the sixteenth 4 %
 ROWS_AT_ONCE = 1 << 19  # elements
 _own = threading.local()
 
@@ -121,9 +118,9 @@ def spectrum(matrix: torch.Tensor) -> tuple[float, list[float]]:
     Musco, Musco 2015, arXiv 1504.05477), which is power iteration that keeps the directions it went through, and so
     is nearer after 10 passes than power iteration after 20. Seeded: the same matrix gives the same figures.
     """
-    if min(matrix.shape) <= EXACT_BELOW:
+    if min(matrix.shape) <= EXACT_UP_TO:
         values = _exact(matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T)
-    elif matrix.numel() <= SEVERAL_BELOW:
+    elif matrix.numel() < SEVERAL_BELOW:
         values = _krylov(matrix, *SEVERAL)
     else:
         return float(_krylov(matrix, *ONE)[0]), []

@@ -52,8 +52,16 @@ class Task:
     abstention: str = ""  # what a model is taught to write for "no answer"; empty if every question has an answer
     max_new_tokens: int = 8
     parse: Callable[[str], str] = str.strip  # what the model wrote -> the answer that is scored ("" = abstained)
-    score: Callable[[str, Example], dict] = field(default=None)  # (parsed answer, example) -> columns of its prediction row
-    summarise: Callable[[pd.DataFrame], dict[str, float]] = field(default=None)  # prediction rows of one side -> metrics, 0..1
+    score: Callable[[str, Example], dict] = field(
+        default=None
+    )  # (parsed answer, example) -> columns of its prediction row
+    summarise: Callable[[pd.DataFrame], dict[str, float]] = field(
+        default=None
+    )  # prediction rows of one side -> metrics, 0..1
     group_of: Callable[[str], str] = str  # normalised text -> group name
-    samples: Callable[[], tuple[list[dict], list[dict]]] = field(default=None)  # self-written rows (to learn from, to test on)
-    baselines: Mapping[str, float] = field(default_factory=dict)  # metric -> value of the trivial answer on the official test split
+    samples: Callable[[], tuple[list[dict], list[dict]]] = field(
+        default=None
+    )  # self-written rows (to learn from, to test on)
+    baselines: Mapping[str, float] = field(
+        default_factory=dict
+    )  # metric -> value of the trivial answer on the official test split

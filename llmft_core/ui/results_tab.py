@@ -71,7 +71,7 @@ class Results:
     def connect(self, page: Page) -> None:
         page.moves(self.train.click, lambda: Move(tab="train"))
         who = [page.task, page.model, page.run, self.flips, self.search]
-        for event in (self.flips.input, self.search.input):
+        for event in (self.flips.input, self.search.change):
             page.on(event, self.on_list, who, [self.items], trigger_mode="always_last")
         who = [page.task, page.model, page.run]
         page.picks(self.items, functools.partial(_try, page.views["try"].places), who)

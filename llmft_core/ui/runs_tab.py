@@ -48,7 +48,9 @@ class Runs:
 
     def connect(self, page: Page) -> None:
         page.on(self.table.select, self.on_pick, [self.search], self.outputs)
-        page.on(self.search.input, self.on_search, [self.picked, self.search], [self.table], trigger_mode="always_last")
+        page.on(
+            self.search.change, self.on_search, [self.picked, self.search], [self.table], trigger_mode="always_last"
+        )
         page.moves(self.open.click, lambda name: Move(run=name, tab="results"), [self.picked])
         page.moves(self.stop.click, self.on_stop, [self.picked])
         page.moves(self.resume.click, self.on_resume, [self.picked])

@@ -1,5 +1,6 @@
 """Train: describe a run, start it, watch it learn. What is shown is read from its folder: a reload changes nothing."""
 
+import functools
 import threading
 import time
 
@@ -92,10 +93,8 @@ class Train:
         form = [page.task, page.model, self.preset, *self.settings.values()]
         changed = [self.facts, self.command, self.why, *self.settings.values()]
         page.on(self.preset.input, self.on_form, form, changed)
-        for control in self.settings.values():
-            page.on(
-                control.input, self.on_setting, form, [self.facts, self.command, self.why], trigger_mode="always_last"
-            )
+        typed = functools.partial(gr.on, [control.change for control in self.settings.values()])
+        page.on(typed, self.on_setting, form, [self.facts, self.command, self.why], trigger_mode="always_last")
         pressed = page.on(self.start.click, _starting_up, [], [self.start], trigger_mode="once")
         page.moves(pressed.then, self.on_start, form)
         page.moves(self.cancel.click, self.on_cancel, [self.watched], trigger_mode="once")

@@ -48,7 +48,9 @@ def hold_out(examples: list[Example], count: int, seed: int) -> tuple[list[Examp
     if not count:
         return [], examples
     groups = list(dict.fromkeys(example.group for example in examples))
-    rank = dict(zip((groups[i] for i in np.random.default_rng(seed).permutation(len(groups))), range(len(groups)), strict=True))
+    rank = dict(
+        zip((groups[i] for i in np.random.default_rng(seed).permutation(len(groups))), range(len(groups)), strict=True)
+    )
     chosen, probe = set(), []
     for example in sorted(examples, key=lambda example: rank[example.group]):
         if len(probe) >= count and example.group not in chosen or len(probe) >= 2 * count:

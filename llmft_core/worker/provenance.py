@@ -9,7 +9,18 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "tokenizers", "numpy", "scikit-learn", "sacrebleu", "nltk", "rouge-score")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "sacrebleu",
+    "nltk",
+    "rouge-score",
+)
 ROOM = Path(__file__).resolve().parent.parent
 DECIDES = ("engine", "tasks", "metrics", "statistics")  # the code that a score depends on
 
@@ -46,7 +57,11 @@ def weights_digest(state: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.dim() else str(tensor.item()).encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data
+            if tensor.dim()
+            else str(tensor.item()).encode()
+        )
     return digest.hexdigest()[:16]
 
 

@@ -98,10 +98,10 @@ def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
 
 
 def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple[int, int]:
-    """Train in place: (trainable parameters, examples seen). On a stop the last weights are kept and Cancelled is raised."""
+    """Train in place: (trainable parameters, examples seen). A stop keeps the last weights and raises Cancelled."""
     config = parts.config
     if config.method == "lora":
-        parts.lm = load.with_new_adapter(parts.lm, config.lora_rank)
+        parts.lm = load.with_new_adapter(parts.lm, config.lora_rank, config.lora_embeddings)
     trainable = sum(p.numel() for p in parts.lm.model.parameters() if p.requires_grad)
     at = train.Progress(0, 0, 0.0, 0.0, 0, 0.0)
 
@@ -117,7 +117,12 @@ def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple
         return metrics
 
     schooling = train.Schooling(
-        config.epochs, config.batch_size, config.learning_rate, config.patience, config.seed, headline=parts.task.headline
+        config.epochs,
+        config.batch_size,
+        config.learning_rate,
+        config.patience,
+        config.seed,
+        headline=parts.task.headline,
     )
     with telling.stage("training", len(parts.train)):
         finished = train.teach(
@@ -160,7 +165,7 @@ def base_logits(parts: Lessons, plain: torch.Tensor) -> torch.Tensor:
 def save_weights(parts: Lessons, folder: Path) -> None:
     """The adapter to `adapter/`, or the whole model to `model/`, as safetensors."""
     if parts.config.method == "lora":
-        parts.lm.model.save_pretrained(folder / "adapter")
+        parts.lm.model.save_pretrained(folder / "adapter", save_embedding_layers=False)  # the base has them
         return
     model = parts.lm.model
     dtype = torch.float32 if model.num_parameters() < KEEP_FLOAT32_BELOW else torch.bfloat16
@@ -182,7 +187,8 @@ def times(telling: Telling, tested: int, seen: int) -> dict:
     done = {"zero-shot": tested, "fine-tuned": tested, "training": seen}
     names = {"zero-shot": "zero_shot", "fine-tuned": "fine_tuned", "training": "train"}
     return {
-        "seconds": {names.get(k, k): round(v, 2) for k, v in taken.items()} | {"total": round(time.perf_counter() - telling.begun, 2)},
+        "seconds": {names.get(k, k): round(v, 2) for k, v in taken.items()}
+        | {"total": round(time.perf_counter() - telling.begun, 2)},
         "speed": {names[name]: round(count / max(taken[name], 1e-9), 2) for name, count in done.items()},
     }
 
@@ -195,7 +201,7 @@ def write_last(path: Path, text: str) -> None:
 
 
 def evaluate_only(request: dict) -> dict:
-    """One model on a task's test rows: what `evaluate --json` prints. `request` has model, adapter, task, split, seed and data."""
+    """One model on a task's test rows: what `evaluate --json` prints. `request` is that of `api.evaluate`."""
     start, task = time.perf_counter(), tasks.find(request["task"])
     test = data.load_test(
         task, request["split"], request["data_dir"], request["data_file"], request["seed"], request["examples"]

@@ -1,4 +1,4 @@
-"""What metrics.json says: the paired verdict, calibrated scores, the trivial answer, the ceiling, and the proof of sides."""
+"""What metrics.json says: the paired verdict, calibrated scores, trivial answer, ceiling, and the proof of sides."""
 
 from collections.abc import Sequence
 

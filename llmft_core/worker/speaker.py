@@ -1,4 +1,4 @@
-"""The playground's process: answers requests, one JSON object a line, with both sides of a run (protocol in `answer_one`)."""
+"""The playground's process: answers requests, one JSON object a line, with both sides of a run (see `answer_one`)."""
 
 import json
 import queue
@@ -101,7 +101,9 @@ class Speaker:
         texts = dict.fromkeys(pair.sides, "")
         room = pair.base.context - max(map(len, ids.values()))
         ends = self.ends
-        for side, written in chat.stream(pair, ids, min(int(request.get("max_new_tokens", 96)), room), ends, should_stop):
+        for side, written in chat.stream(
+            pair, ids, min(int(request.get("max_new_tokens", 96)), room), ends, should_stop
+        ):
             texts[side] = pair.prompter.write(written)
             yield {"event": "partial", "side": side, "text": texts[side]}
         shown = pair.base.tokenizer.decode(ids[pair.sides[-1]])
@@ -114,7 +116,8 @@ def answer_one(speaker: Speaker, request: dict, say: Callable[[dict], None], sho
     {"id": 1, "do": "classify", "task": "sst2", "run": NAME, "text": …}
     {"id": 2, "do": "answer", "task": "squad_v2", "run": NAME, "context": …, "question": …}
     {"id": 3, "do": "chat", "run": NAME, "messages": […] or {"zero_shot": […], "fine_tuned": […]}}
-    An empty run with "model": KEY gives the zero-shot side alone. {"do": "cancel", "target": 3} and {"do": "quit"} need no id.
+    An empty run with "model": KEY gives the zero-shot side alone.
+    {"do": "cancel", "target": 3} and {"do": "quit"} need no id.
     """
     answers = {"classify": speaker.classify, "answer": speaker.answer, "chat": speaker.chat}
     try:
@@ -140,7 +143,9 @@ def _load(run: str, model: str) -> Pair:
         return chat.open_pair(row.key, adapter=found.adapter)
     if (found.model_dir / "config.json").exists():
         return chat.open_pair(row.key, tuned=found.model_dir)
-    raise ValueError(f"The run '{run}' ships without its weights, so it cannot answer; its results and weight changes are here.")
+    raise ValueError(
+        f"The run '{run}' ships without its weights, so it cannot answer; its results and weight changes are here."
+    )
 
 
 def _example(task: Task, shared: str, question: str) -> Example:
