@@ -61,6 +61,11 @@ class Run:
     def model_dir(self) -> Path:
         return self.path / "model"
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether its fine-tuned weights are here; a full fine-tune ships without them."""
+        return any(self.adapter.glob("*.safetensors")) or any(self.model_dir.glob("*.safetensors"))
+
     @functools.cached_property
     def _config(self) -> tuple[RunConfig, str]:
         try:

@@ -82,10 +82,11 @@ def find(name: str) -> Run:
 
 
 def all() -> list[Run]:
-    """Every run: one's own, newest first, then those that ship. A damaged folder is one of them."""
+    """Every run: one's own, newest first, then those that ship, first those that can answer. Damaged ones too."""
     own = sorted(_folders(root()), key=lambda run: (run.created(), run.name), reverse=True)
     names = {run.name for run in own}
-    return own + [run for run in sorted(_folders(SHIPPED), key=lambda run: run.name) if run.name not in names]
+    shipped = sorted(_folders(SHIPPED), key=lambda run: (not run.can_answer, run.name))
+    return own + [run for run in shipped if run.name not in names]
 
 
 def delete(name: str) -> None:

@@ -69,17 +69,24 @@ class Watched:
         self.errors: list[str] = []
         page.set_default_timeout(60_000)
         page.on("request", self._request)
-        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.is_leaving = False  # what the old page says while it is being left is not an error of the app
+        page.on("console", lambda said: said.type == "error" and self._failed(said.text))
+        page.on("pageerror", lambda error: self._failed(str(error)))
 
     def _request(self, request) -> None:
         url = request.url
         if not url.startswith((self.address, "data:", "blob:", "about:")):
             self.elsewhere.append(url)
 
+    def _failed(self, text: str) -> None:
+        if not self.is_leaving:
+            self.errors.append(text)
+
     def open(self, query: str = "", wait_for: str = "#verdict p") -> Page:
         """Load the page with this query and wait until it is there."""
+        self.is_leaving = True
         self.page.goto(f"{self.address}/?{query}")
+        self.is_leaving = False
         self.page.wait_for_selector(wait_for)
         self.page.wait_for_function("document.querySelector('[aria-selected=true]') !== null")
         return self.page
