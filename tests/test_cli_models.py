@@ -43,3 +43,34 @@ def test_folders_that_do_not_belong_together_are_told(model, tmp_path, capfd):
     assert main(["weights", "--base", str(model), "--tuned", str(other)]) in (1, 2)
     out, err = capfd.readouterr()
     assert out == "" and len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+def test_bits_per_byte_are_measured_on_a_text(tmp_path, capfd):
+    text = tmp_path / "text.txt"
+    text.write_text("The heron waited at the mill, and the mill waited for the rain.\n" * 3)
+    assert main(["bits-per-byte", "mini", str(text), "--json"]) == 0
+    assert 0.5 < json.loads(capfd.readouterr().out)["bits_per_byte"] < 8
+    assert main(["bits-per-byte", "mini", str(tmp_path / "none.txt")]) == 2
+
+
+@pytest.mark.parametrize("task", ["sst2", "squad_v2"])
+def test_bench_compares_the_ways_and_their_results_agree(model, task, capfd):
+    arguments = [
+        "bench",
+        "packing",
+        "--model",
+        str(model),
+        "--task",
+        task,
+        "--examples",
+        "12",
+        "--rounds",
+        "1",
+        "--json",
+    ]
+    assert main(arguments) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["evaluate"]["agreement"] == 1.0
+    assert found["train"]["agreement"] < 1e-4
+    assert set(found["train"]["examples_per_second"]) == {"packed", "padded", "one_by_one"}
+    assert main(["bench", "nothing"]) == 2

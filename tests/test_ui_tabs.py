@@ -129,7 +129,7 @@ def test_results_show_the_courseworks_table_of_each_task(sst2, squad):
     for name in ("Exact match", "F1", "BLEU", "METEOR", "ROUGE-1", "ROUGE-L"):
         assert name in said[tab.table]
     assert "worse" in said[tab.table], "unanswerable questions got worse in this fake"
-    assert "n = 400 questions" in said[tab.caption] and "seed 1" in said[tab.caption]
+    assert "400 questions" in said[tab.caption] and "seed 1" in said[tab.caption]
 
 
 def test_the_item_list_follows_the_box_and_the_search(sst2):

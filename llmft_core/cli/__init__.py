@@ -20,7 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("fine-tune")(learn.fine_tune)
-for command in (results.evaluate, results.compare, results.weights, results.score):
+for command in (
+    results.evaluate,
+    results.compare,
+    results.weights,
+    results.score,
+    results.bits_per_byte,
+    results.bench,
+):
     app.command()(command)
 app.add_typer(shelf.runs_app, name="runs")
 for command in (shelf.models, shelf.tasks, talk.chat, talk.app, learn.pretrain, learn.precompute):

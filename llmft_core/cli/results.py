@@ -126,3 +126,60 @@ def weights(
         for row in changed.sort_values("relative_change", ascending=False).head(20).itertuples()
     ]
     printing.table(("most changed", "change, %", "stable rank"), rows, (1, 2))
+
+
+def bits_per_byte(
+    model: Annotated[str, typer.Argument(help="A key of `models`, a Hub id or a folder.", metavar="MODEL")],
+    text: Annotated[str, typer.Argument(help="A .txt or .txt.xz file.", metavar="FILE")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """How well a model predicts a text; lower is better."""
+    from pathlib import Path
+
+    from llmft_core import checks, jobs
+
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise ValueError(f"{text}: no such text file; give a .txt or .txt.xz file.")
+    found = jobs.call("bits_per_byte", {"model": checks.model(model).source, "text": str(path)})
+    if json:
+        printing.emit({"model": model, "text": path.name} | found)
+    else:
+        print(f"{found['bits_per_byte']:.3f} bits per byte of {path.name}")
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: packing.", metavar="NAME")],
+    *,
+    model: Annotated[str, typer.Option("--model", help="A key of `models`, a Hub id or a folder.")] = "mini",
+    task: Task = "squad_v2",
+    data_dir: DataDir = None,
+    examples: Annotated[int, typer.Option("--examples", help="Examples to learn from, and to test on.")] = 200,
+    rounds: Annotated[int, typer.Option("--rounds", help="Times that each way is timed.")] = 3,
+    json: AsJson = False,
+) -> None:
+    """Speed, measured on this machine: prompt trees against padded rows and single examples."""
+    from llmft_core import checks, jobs, tasks
+
+    if name != "packing":
+        raise ValueError(f"Unknown bench '{name}'. Choose packing.")
+    places = checks.absolute({"data_dir": data_dir})
+    request = {
+        "model": checks.model(model).source,
+        "task": tasks.find(task).name,
+        "examples": examples,
+        "rounds": rounds,
+    }
+    found = jobs.call("packing", request | {"data_dir": places["data_dir"]})
+    if json:
+        printing.emit(found)
+        return
+    print(f"{found['task']} from {found['source']}, {found['device']}, {found['threads']} threads, median of {rounds}")
+    rows = []
+    for work in ("train", "evaluate"):
+        rates, part = found[work]["examples_per_second"], found[work]
+        ratios = (f"{part['ratio_padded']:.2f}", f"{part['ratio_one_by_one']:.2f}")
+        rows.append((work, *(f"{rates[way]:.1f}" for way in rates), *ratios, f"{part['agreement']:.2g}"))
+    heads = ("examples/s", "packed", "padded", "one by one", "× padded", "× one by one", "agreement")
+    printing.table(heads, rows, (1, 2, 3, 4, 5, 6))

@@ -1,6 +1,6 @@
 """Answers and their probabilities, read from prompt trees: label scores, greedy answers, P(no answer)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 from llmft_core.engine.load import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
-from llmft_core.engine.tree import Layout, batches, grow, head, hidden_states, lay_out, masks, sees
+from llmft_core.engine.tree import PACKED, Layout, Packing, batches, grow, head, hidden_states, lay_out, masks, sees
 
 TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}  # padded tokens per forward pass
 
@@ -22,9 +22,11 @@ class Written(NamedTuple):
     p_no_answer: float | None
 
 
-def budget(lm: LanguageModel) -> int:
-    """Padded tokens that one forward pass takes on this device."""
-    return TOKENS_AT_ONCE.get(lm.device.type, 4096)
+def passes(lm: LanguageModel, prompts, leaves, packing: Packing) -> Iterator[Layout]:
+    """The prompts as layouts on the model's device, one for each forward pass."""
+    tokens = packing.tokens or TOKENS_AT_ONCE.get(lm.device.type, 4096)
+    for batch in batches(grow(prompts, leaves, packing.widest), tokens):
+        yield lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
 
 
 @torch.inference_mode()
@@ -33,6 +35,7 @@ def label_scores(
     prompts: Sequence[Encoded],
     labels: Sequence[tuple[int, ...]],
     tick: Callable[[int], None] = lambda done: None,
+    packing: Packing = PACKED,
 ) -> np.ndarray:
     """Log-probabilities [n, labels] of each label as the whole continuation of each prompt, normalised over the labels.
 
@@ -40,25 +43,29 @@ def label_scores(
     """
     if all(len(label) == 1 for label in labels):
         rows = torch.tensor([label[0] for label in labels], device=lm.device)
-        trees, scores, done = grow(prompts, [()] * len(prompts)), np.zeros((len(prompts), len(labels))), 0
-        for batch in batches(trees, budget(lm)):
-            layout = lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
+        scores, done = np.zeros((len(prompts), len(labels))), 0
+        for layout in passes(lm, prompts, [()] * len(prompts), packing):
             hidden = hidden_states(lm, layout)
             keys, where = list(layout.ends), np.array(list(layout.ends.values()))
             scores[keys] = head(lm, hidden[where[:, 0], where[:, 1]], rows).cpu().numpy()
             done += len(keys)
             tick(done)
     else:
-        scores = leaf_scores(lm, prompts, [tuple(labels)] * len(prompts), tick)
+        scores = leaf_scores(lm, prompts, [tuple(labels)] * len(prompts), tick, packing)
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
 
 @torch.inference_mode()
-def leaf_scores(lm: LanguageModel, prompts, leaves, tick: Callable[[int], None] = lambda done: None) -> np.ndarray:
+def leaf_scores(
+    lm: LanguageModel,
+    prompts: Sequence[Encoded],
+    leaves: Sequence[tuple[tuple[int, ...], ...]],
+    tick: Callable[[int], None] = lambda done: None,
+    packing: Packing = PACKED,
+) -> np.ndarray:
     """Summed log-probabilities [n, leaves] of whole continuations; every prompt has the same number of leaves."""
     scores, done = np.zeros((len(prompts), len(leaves[0]))), 0
-    for batch in batches(grow(prompts, leaves), budget(lm)):
-        layout = lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
+    for layout in passes(lm, prompts, leaves, packing):
         add_leaf_scores(lm, layout, hidden_states(lm, layout), scores)
         done += len(layout.ends)
         tick(done)
@@ -82,6 +89,7 @@ def write(
     abstention: str = "",
     tick: Callable[[int], None] = lambda done: None,
     stops: set[int] | None = None,
+    packing: Packing = PACKED,
 ) -> list[Written]:
     """Greedy answers, each up to a line break, the end of sequence, or `max_new_tokens`.
 
@@ -92,8 +100,7 @@ def write(
     leaf = (prompter.answer(abstention),) if abstention else ()
     found: dict[int, list[int]] = {}
     logp = np.zeros((len(prompts), 1))
-    for batch in batches(grow(prompts, [leaf] * len(prompts)), budget(lm)):
-        layout = lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
+    for layout in passes(lm, prompts, [leaf] * len(prompts), packing):
         cache = (
             DynamicCache()
         )  # made without the config on purpose: sliding layers keep all keys, the mask does the rest

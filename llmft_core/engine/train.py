@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from llmft_core.engine.load import LanguageModel
 from llmft_core.engine.prompts import Encoded
-from llmft_core.engine.tree import Layout, batches, grow, lay_out, masks
+from llmft_core.engine.tree import PACKED, Layout, Packing, batches, grow, lay_out, masks
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,8 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
-def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson]) -> Layout:
+def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> Layout:
     """One batch of prompt trees with each lesson's answer as a leaf."""
-    trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons])
+    trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons], packing.widest)
     ordered = [tree for batch in batches(trees, 10**9) for tree in batch]
     return lay_out(ordered, lm.tokenizer.pad_token_id)

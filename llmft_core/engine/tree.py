@@ -45,6 +45,18 @@ class Tree(NamedTuple):
         return len(self.prefix) + sum(branch.length for branch in self.branches)
 
 
+class Packing(NamedTuple):
+    """How prompts are laid side by side: tokens of branches in a row, padded tokens in a pass (None: the device's)."""
+
+    widest: int = 384  # attention is quadratic in a row
+    tokens: int | None = None
+
+
+PACKED = Packing()
+PADDED = Packing(widest=0)  # every prompt has a row of its own
+ONE_BY_ONE = Packing(widest=0, tokens=1)
+
+
 def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]], widest: int = 384) -> list[Tree]:
     """Trees of all prompts: equal prefixes share a row, at most about `widest` tokens of branches in each.
 

@@ -43,7 +43,7 @@ def verdict(said: words.Verdict, hint: str = "") -> str:
 
 def title(text: str, note: str = "", section: bool = False) -> str:
     """A section's head; with `section` under a hairline."""
-    inner = f"<h2>{escape(text)}</h2>" + (f'<p class="note">{escape(note)}</p>' if note else "")
+    inner = f"<h2>{escape(text)}</h2>" + (f'<p class="note">{tied(note)}</p>' if note else "")
     return page(f'<div class="section">{inner}</div>' if section else inner)
 
 
@@ -53,7 +53,12 @@ def chart_title(name: str, rest: str = "") -> str:
 
 
 def note(text: str) -> str:
-    return page(f'<p class="note">{escape(text)}</p>') if text else ""
+    return page(f'<p class="note">{tied(text)}</p>') if text else ""
+
+
+def tied(text: str) -> str:
+    """Escaped, and with nothing torn apart at a line's end: `n = 872`, `84.6 %`."""
+    return escape(text).replace("n = ", "n\u00a0=\u00a0").replace(" %", "\u00a0%")
 
 
 def key(*names: str) -> str:

@@ -88,7 +88,8 @@ class Results:
         table = frames.metric_table(run, only=tables.table_metrics(task))
         counts = frames.flips(run)
         names = list(counts["box"])
-        box = box if box in names else next(iter(names), None)
+        filled = [row.box for row in counts.itertuples(index=False) if row.count] or names
+        box = box if box in names else next((name for name in ("fixed", "broken", *filled) if name in filled), None)
         choices = [(f"{words.count(row.count)}\n{row.title}", row.box) for row in counts.itertuples(index=False)]
         known = "; choose a sentence to try it." if texts_of(run) else "."
         return {

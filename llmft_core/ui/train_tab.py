@@ -6,7 +6,7 @@ import time
 
 import gradio as gr
 
-from llmft_core import config, frames, jobs, runs, tasks, words
+from llmft_core import api, checks, config, frames, jobs, runs, tasks, words
 from llmft_core.run import Run
 from llmft_core.ui import before, choice, html, live, machine, settings
 from llmft_core.ui.choice import Choice
@@ -151,8 +151,9 @@ class Train:
             if why := machine.why_no_training():
                 raise ValueError(why)
             chosen = choice.settle(task, model, None)
-            start_once(settings.make(chosen.task, chosen.model, preset, dict(zip(self.settings, values, strict=False))))
-        except ValueError as error:
+            named = settings.given(dict(zip(self.settings, values, strict=False)))
+            start_once(checks.prepare(task=chosen.task, model=chosen.model, preset=preset, **named))
+        except (ValueError, jobs.CallFailed) as error:
             return Move(more={self.why: html.error("It was not started", str(error))})
         return Move(tab="train")
 
@@ -213,9 +214,7 @@ def start_once(wanted: config.RunConfig) -> Run:
         for run in runs.all():
             if not run.shipped and run.config == wanted and time.time() - run.created() < TWICE:
                 return run
-        run = runs.create(wanted)
-        jobs.start(run)
-        return run
+        return api.begin(wanted)
 
 
 def status(run: Run) -> str:

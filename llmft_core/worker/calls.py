@@ -48,7 +48,20 @@ def bits_per_byte(request: dict) -> dict:
     return {"bits_per_byte": pretrain.bits_per_byte(lm.model, lm.tokenizer, text)}
 
 
-CALLS = {"evaluate": evaluate, "weights": weights, "pretrain": pretrain, "bits_per_byte": bits_per_byte}
+def packing(request: dict) -> dict:
+    """Prompt trees against padded rows and single examples, on the same work."""
+    from llmft_core.engine import bench
+
+    return bench.packing(**request)
+
+
+CALLS = {
+    "evaluate": evaluate,
+    "weights": weights,
+    "pretrain": pretrain,
+    "bits_per_byte": bits_per_byte,
+    "packing": packing,
+}
 
 
 def answer(name: str, request: dict) -> dict:

@@ -55,7 +55,7 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
     with telling.stage("loading"):
         parts = Lessons(config)
     before = zero_shot(parts, telling)
-    plain = next_token_logits(parts)
+    plain, total = next_token_logits(parts), parts.lm.model.num_parameters()
     trainable, seen = learn(parts, run.path, telling, resume)
     save_weights(parts, run.path)
     after = fine_tuned(parts, telling)
@@ -68,7 +68,7 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
         "split": config.split,
         "source": parts.data.source,
         "seed": config.seed,
-        "parameters": {"total": sum(p.numel() for p in parts.lm.causal.parameters()), "trainable": trainable},
+        "parameters": {"total": total, "trainable": trainable},
         "leakage": parts.data.leakage,
         "truncated": int(before["truncated"].sum()),
         "side_proof": proof,
