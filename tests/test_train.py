@@ -107,7 +107,7 @@ def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
 
 def test_head_runs_only_where_it_is_needed(school):
     lm, lessons = school
-    layout = train.lay_out_lessons(lm, lessons[:4])
+    (layout,) = train.lay_out_lessons(lm, lessons[:4])
     target = layout.targets
     with torch.no_grad(), train.head_only_at(lm, target["row"], target["column"]):
         logits = lm.model(

@@ -55,7 +55,7 @@ def test_loss_and_gradients_equal_those_of_the_examples_alone(pupil):
         lm.model.zero_grad()
         return found
 
-    packed = train.answer_loss(lm, train.lay_out_lessons(lm, lessons))
+    packed = sum(train.answer_loss(lm, layout) for layout in train.lay_out_lessons(lm, lessons))
     packed.backward()
     packed_gradients = gradients()
     separate = 0.0

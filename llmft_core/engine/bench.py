@@ -66,10 +66,9 @@ def _predict(lm, prompter: Prompter, task, prompts, way: Packing) -> list:
 def _step(lm, lessons: list[train.Lesson], way: Packing) -> torch.Tensor:
     """Forward and backward of one optimizer step; the gradients as one vector."""
     lm.model.zero_grad(set_to_none=True)
-    parts = [[lesson] for lesson in lessons] if way.tokens else [lessons]
     tokens = sum(len(lesson.answer) for lesson in lessons)
-    for part in parts:
-        (train.answer_loss(lm, train.lay_out_lessons(lm, part, way).to(lm.device)) / tokens).backward()
+    for layout in train.lay_out_lessons(lm, lessons, way):
+        (train.answer_loss(lm, layout.to(lm.device)) / tokens).backward()
     return torch.cat([p.grad.flatten() for p in lm.model.parameters() if p.grad is not None]).clone()
 
 

@@ -17,6 +17,8 @@ from llmft_core.engine.load import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import PACKED, Layout, Packing, batches, grow, lay_out, masks
 
+TOKENS_AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # padded tokens per forward pass; a step may take several
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -121,12 +123,13 @@ class TreeTrainer(Trainer):
         self.lm, self.probe = lm, probe
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        layout = inputs["layout"].to(self.lm.device)
-        loss = answer_loss(self.lm, layout, model) / len(layout.targets["token"])
+        layouts = [layout.to(self.lm.device) for layout in inputs["layouts"]]
+        tokens = sum(len(layout.targets["token"]) for layout in layouts)
+        loss = sum(answer_loss(self.lm, layout, model) for layout in layouts) / tokens
         return (loss, None) if return_outputs else loss
 
     def _prepare_inputs(self, inputs):
-        return inputs  # the layout moves itself
+        return inputs  # layouts move themselves
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The probe's metrics as `eval_<name>`, seen by early stopping and by the choice of the best checkpoint."""
@@ -217,7 +220,7 @@ def teach(
         ),
         train_dataset=Steps(lessons, steps),
         eval_dataset=Steps(lessons, steps[:1]) if probe else None,
-        data_collator=lambda items: {"layout": lay_out_lessons(lm, items[0])},
+        data_collator=lambda items: {"layouts": lay_out_lessons(lm, items[0])},
         callbacks=[listener, *stopper],
     )
     trainer.remove_callback(PrinterCallback)
@@ -232,8 +235,8 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
-def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> Layout:
-    """One batch of prompt trees with each lesson's answer as a leaf."""
+def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> list[Layout]:
+    """One step as prompt trees with the answers as leaves; rows of like length share a pass, so that little is padded."""
     trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons], packing.widest)
-    ordered = [tree for batch in batches(trees, 10**9) for tree in batch]
-    return lay_out(ordered, lm.tokenizer.pad_token_id)
+    tokens = packing.tokens or TOKENS_AT_ONCE.get(lm.device.type, 1024)
+    return [lay_out(batch, lm.tokenizer.pad_token_id) for batch in batches(trees, tokens)]

@@ -150,10 +150,27 @@ def show(task: Task, chosen: Choice, reply: dict, calibrated: bool) -> Shown:
             drawn[side] = sides.labels(side, said, how, proof, task.labels, calibrated, right)
         else:
             right = _right_text(known, str(said.get("answer") or ""))
-            drawn[side] = sides.answer(side, said, how, proof, given["paragraph"], right)
+            tick = {"threshold": thresholds(chosen.run).get(side)} if chosen.run else {}
+            drawn[side] = sides.answer(side, said | tick, how, proof, given["paragraph"], right)
     on = "fine-tuned" if reply.get("fine_tuned") else "zero-shot"
     strip = sides.word_strip(reply.get("words") or (), task.labels, on) if task.labels else ""
     return _with_tuned(chosen, Shown("", **drawn, words=strip, prompt=sides.prompt(reply.get("prompt")), reply=reply))
+
+
+@functools.lru_cache(maxsize=8)
+def thresholds(run: Run) -> dict[str, float]:
+    """Of each side: the P(no answer) above which keeping silent pays on the run's test set, where there is such a point."""
+    from llmft_core import frames, metrics
+
+    try:
+        found = frames.sides(run)
+        best = {
+            side: metrics.best_threshold(rows["f1"], rows["has_answer"], rows["p_no_answer"]).value
+            for side, rows in found.items()
+        }
+    except (KeyError, ValueError):
+        return {}
+    return {side: value for side, value in best.items() if 0 <= value <= 1}
 
 
 def _known(task: Task, given: dict[str, str]) -> Example | None:
