@@ -236,7 +236,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> list[Layout]:
-    """One step as prompt trees with the answers as leaves; rows of like length share a pass, so that little is padded."""
+    """One step as prompt trees with the answers as leaves; rows of like length share a pass, to pad little."""
     trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons], packing.widest)
     tokens = packing.tokens or TOKENS_AT_ONCE.get(lm.device.type, 1024)
     return [lay_out(batch, lm.tokenizer.pad_token_id) for batch in batches(trees, tokens)]

@@ -1,10 +1,12 @@
 """Questions to both sides: a request for the speaker, and its events as pieces of HTML. Nothing of Gradio in here."""
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmft_core import rows, tasks
+from llmft_core.run import Run
 from llmft_core.tasks import Example, Task
 from llmft_core.ui import html, sides
 from llmft_core.ui.choice import Choice
@@ -159,14 +161,14 @@ def show(task: Task, chosen: Choice, reply: dict, calibrated: bool) -> Shown:
 
 @functools.lru_cache(maxsize=8)
 def thresholds(run: Run) -> dict[str, float]:
-    """Of each side: the P(no answer) above which keeping silent pays on the run's test set, where there is such a point."""
-    from llmft_core import frames, metrics
+    """Of each side: the P(no answer) above which silence pays on the run's test set, where there is such a point."""
+    from llmft_core import metrics
+    from llmft_core.frames import reading
 
     try:
-        found = frames.sides(run)
         best = {
-            side: metrics.best_threshold(rows["f1"], rows["has_answer"], rows["p_no_answer"]).value
-            for side, rows in found.items()
+            side: metrics.best_threshold(items["f1"], items["has_answer"], items["p_no_answer"]).value
+            for side, items in reading.sides(run).items()
         }
     except (KeyError, ValueError):
         return {}

@@ -82,10 +82,18 @@ def tasks_offered() -> list[tuple[str, str]]:
 
 def models_offered(every: Sequence[Run]) -> list[tuple[str, str]]:
     """(`mini, 5M`, key): the rows of the table, then models of runs made from the command line."""
-    rows = [(", ".join(filter(None, (row.title, words.size(row.parameters)))), row.key) for row in models.MODELS]
+    rows = [(_with_size(row.title, words.size(row.parameters)), row.key) for row in models.MODELS]
     known = {key for _, key in rows}
     others = dict.fromkeys(model_key(run.config.model) for run in every if not run.damage)
     return rows + [(key.rstrip("/").rpartition("/")[2] or key, key) for key in others if key not in known]
+
+
+def _with_size(title: str, size: str) -> str:
+    return (
+        title
+        if not size or any(word.rstrip("MB") == size.rstrip("MB") for word in title.split())
+        else f"{title}, {size}"
+    )
 
 
 def runs_offered(every: Sequence[Run], task: str, model: str) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ LEGENDS = {
     "dash": ('<i class="dash"></i>', "zero-shot"),
     "line": ('<i class="line"></i>', "fine-tuned"),
 }
+TICK = "The point above which keeping silent pays best on the test set"
 
 
 def page(*pieces: str) -> str:
@@ -109,7 +110,7 @@ def progress(head: str, stage: str, share: float, text: str) -> str:
 
 def bars(shares: Sequence[tuple[str, float | None]], threshold: float | None = None, shown: int | None = None) -> str:
     """Name, bar and number of each share (0..1; None: a bar without a number); `threshold` draws a tick."""
-    tick = f'<u style="left:{100 * threshold:.1f}%"></u>' if threshold is not None else ""
+    tick = f'<u style="left:{100 * threshold:.1f}%" title="{TICK}"></u>' if threshold is not None else ""
     return f'<div class="bars">{"".join(_bar(name, share, tick, shown or 0) for name, share in shares)}</div>'
 
 

@@ -116,10 +116,11 @@ def left_words(run: Run) -> str:
     return f"{words.duration(left)} left" if left is not None else ""
 
 
-def watched(every: list[Run], task: str, model: str, is_of) -> Run | None:
-    """The run that Train shows: one at work (of this task and model if there is one), else the newest of these."""
+def watched(every: list[Run], task: str, model: str, is_of, wanted: str = "") -> Run | None:
+    """The run that Train shows: one at work (best of this task and model), else the wanted one, else the newest."""
     own = [run for run in every if not run.shipped and not run.damage]
     mine = [run for run in own if is_of(run, task, model)]
     active = [run for run in own if run.state().is_active]
     at_work = sorted((run for run in active if run in mine), key=lambda run: run.state().kind != "running")
-    return next(iter([*at_work, *active, *mine]), None)
+    named = [run for run in mine if run.name == wanted]
+    return next(iter([*at_work, *active, *named, *mine]), None)

@@ -52,7 +52,8 @@ class View:
 
 
 class Move(NamedTuple):
-    """Where a handler wants to go: another run, another tab; None keeps what is there. `more` are updates beside it."""
+    """Where a handler wants to go: another run, another tab; None keeps what is there. `more` are updates beside it,
+    which a tab sees when it is drawn."""
 
     run: str | None = None
     tab: str | None = None
@@ -164,8 +165,11 @@ class Page:
     def _go(self, move: Move, task, model, run, tab, *extra) -> dict:
         every = runs.all()
         chosen = (move.run and choice.settle_run(move.run, every)) or choice.settle(task, model, run, every)
-        target = move.tab or tab
-        said = self._frame(chosen, every) | self._tab(target, chosen, extra) | (move.more or {})
+        if chosen.run and not choice.is_usable(chosen.run):
+            chosen = choice.settle(chosen.task, chosen.model, run, every)
+        target, more = move.tab or tab, move.more or {}
+        extra = [more.get(box, value) for box, value in zip(self.extra, extra, strict=False)]
+        said = self._frame(chosen, every) | self._tab(target, chosen, extra) | more
         return said | ({self.tabs: gr.Tabs(selected=target)} if move.tab else {})
 
     def pulse(self, seen, task, model, run, tab, *extra) -> dict:

@@ -91,7 +91,7 @@ class Results:
         filled = [row.box for row in counts.itertuples(index=False) if row.count] or names
         box = box if box in names else next((name for name in ("fixed", "broken", *filled) if name in filled), None)
         choices = [(f"{words.count(row.count)}\n{row.title}", row.box) for row in counts.itertuples(index=False)]
-        known = "; choose a sentence to try it." if texts_of(run) else "."
+        known = f"; choose a {'sentence' if task.labels else 'question'} to try it." if texts_of(run) else "."
         return {
             self.empty: "", self.train: gr.Button(visible=False), self.body: gr.Column(visible=True),
             self.table: tables.metric_table(table), self.caption: tables.caption(task, metrics),
@@ -128,7 +128,7 @@ class Results:
                 self.second_chart: charts.confusion(frames.confusion(run)),
             }
         return {
-            self.trust: html.title("Does it know when there is no answer?", _abstention_note(metrics)),
+            self.trust: html.title("Does it know when there is no answer?", _abstention_note(run, metrics)),
             self.trust_chart: charts.abstention(frames.abstention(run)),
             self.second: html.title(
                 "With and without an answer",
@@ -176,7 +176,8 @@ def item_html(run: Run, task: Task, box: str | None, search: str) -> str:
         found = frames.item_table(run, known, box or "")
     except ValueError:
         return html.note("These predictions cannot be read.")
-    return tables.item_list(tables.matching(found, search), task, bool(known))
+    has_texts = len(found) == 0 or bool(found["text"].astype(bool).any())
+    return tables.item_list(tables.matching(found, search), task, has_texts)
 
 
 def _try(places: tuple, item: str, task, model, run) -> Move:
@@ -213,9 +214,26 @@ def _reliability_note(task: Task, metrics: dict) -> str:
     )
 
 
-def _abstention_note(metrics: dict) -> str:
+def _abstention_note(run: Run, metrics: dict) -> str:
     before, after = (metrics.get(side, {}).get("abstention_rate") for side in ("zero_shot", "fine_tuned"))
     return (
         f"It kept silent on {words.percent(before, unit=False)} → {words.percent(after)} of the questions. "
-        f"Shares are of the row. n = {words.count(metrics.get('n'))}."
+        f"Shares are of the row. n = {words.count(metrics.get('n'))}.{_threshold_words(run)}"
+    )
+
+
+def _threshold_words(run: Run) -> str:
+    """What a threshold on P(no answer) would change, measured where it was not fitted."""
+    from llmft_core import metrics
+    from llmft_core.frames import reading
+
+    try:
+        items = reading.sides(run)["fine_tuned"]
+        found = metrics.threshold_report(items["f1"], items["has_answer"], items["p_no_answer"], items["group"])
+    except (KeyError, ValueError):
+        return ""
+    written, held_out = words.percent(found["as_written"], unit=False), words.percent(found["held_out"])
+    return (
+        " Silent above a threshold of P(no answer), fitted on one half and tried on the other, "
+        f"fine-tuned F1 goes {written} → {held_out}."
     )

@@ -1,11 +1,12 @@
 """Runs: what was trained here and what ships, in which state; open one, stop it, resume it, delete it."""
 
+import functools
 from html import escape
 
 import gradio as gr
 
 from llmft_core import frames, jobs, runs, tasks
-from llmft_core.ui import html, live, machine, tables
+from llmft_core.ui import choice, html, live, machine, tables
 from llmft_core.ui.choice import Choice
 from llmft_core.ui.page import Move, Page, View
 
@@ -33,7 +34,7 @@ class Runs:
             self.stop = _button("Stop", "run-stop")
             self.resume = _button("Resume", "run-resume")
             self.delete = _button("Delete", "run-delete", "stop")
-        with gr.Row(elem_classes="buttons", visible=False) as self.confirm:
+        with gr.Row(elem_classes="buttons question", visible=False) as self.confirm:
             self.question = gr.HTML("", apply_default_css=False)
             self.yes = gr.Button(
                 "Delete it", variant="stop", size="md", scale=0, min_width=110, elem_id="run-delete-yes"
@@ -51,7 +52,8 @@ class Runs:
         page.on(
             self.search.change, self.on_search, [self.picked, self.search], [self.table], trigger_mode="always_last"
         )
-        page.moves(self.open.click, lambda name: Move(run=name, tab="results"), [self.picked])
+        (watched,) = page.views["train"].places
+        page.moves(self.open.click, functools.partial(_open, watched), [self.picked])
         page.moves(self.stop.click, self.on_stop, [self.picked])
         page.moves(self.resume.click, self.on_resume, [self.picked])
         page.on(self.delete.click, _ask, [self.picked], [self.confirm, self.question])
@@ -111,6 +113,14 @@ class Runs:
         except ValueError as error:
             return Move(more={self.error: html.error("Not done", str(error))})
         return Move()
+
+
+def _open(watched: gr.Textbox, name) -> Move:
+    """A run with a result is read in Results; one without is watched in Train."""
+    run = next((one for one in runs.all() if one.name == name), None)
+    if run and choice.is_usable(run):
+        return Move(run=name, tab="results")
+    return Move(run=name, tab="train", more={watched: name})
 
 
 def _ask(name) -> tuple:

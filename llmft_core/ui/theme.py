@@ -8,6 +8,14 @@ from gradio.themes.utils.sizes import Size
 
 CSS = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
+# Two dots, hollow grey and solid blue: before and after.
+ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>"
+    "<circle cx='9' cy='16' r='6' fill='none' stroke='%237A8189' stroke-width='3'/>"
+    "<circle cx='23' cy='16' r='7.5' fill='%232F80D0'/></svg>"
+)
+HEAD = f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
+
 # (light, dark)
 PAGE = ("#FBFAF7", "#131518")
 SURFACE = ("#FFFFFF", "#1B1E22")

@@ -21,7 +21,8 @@ def build(page: Page) -> View:
     tab = Train()
     tab.layout()
     page.later(tab.connect)
-    return View(tab.draw, tab.outputs, [tab.preset, *tab.settings.values()], tab.pulse)
+    inputs = [tab.watched, tab.preset, *tab.settings.values()]
+    return View(tab.draw, tab.outputs, inputs, tab.pulse, places=(tab.watched,))
 
 
 class Train:
@@ -104,7 +105,7 @@ class Train:
 
     # ---- the form --------------------
 
-    def draw(self, chosen: Choice, preset, *values) -> dict:
+    def draw(self, chosen: Choice, watched, preset, *values) -> dict:
         preset = preset if preset in config.PRESETS else "demo"
         why = machine.why_no_training()
         title, model = tasks.find(chosen.task).title, choice.model_title(chosen.model)
@@ -115,7 +116,7 @@ class Train:
             **self._form_said(chosen.task, chosen.model, preset, values),
             **self._hints(chosen.task, preset),
             **({self.why: html.note(why)} if why else {}),
-            **self.pulse(chosen),
+            **self.pulse(chosen, watched),
         }
 
     def on_form(self, task, model, preset, *values) -> dict:
@@ -176,11 +177,11 @@ class Train:
 
     # ---- the run that is watched --------------------
 
-    def pulse(self, chosen: Choice, *_) -> dict:
+    def pulse(self, chosen: Choice, watched="", *_) -> dict:
         """The lower half: the run at work, or how the last one ended."""
         from llmft_core import charts  # plotly: the first page need not wait for it
 
-        run = live.watched(runs.all(), chosen.task, chosen.model, choice.is_of)
+        run = live.watched(runs.all(), chosen.task, chosen.model, choice.is_of, watched or "")
         if run is None:
             return {self.live: gr.Column(visible=False), self.watched: ""}
         state = run.state()
