@@ -35,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "abstention_rate": Metric("Abstained", "share of abstentions", 0),
     "auroc_no_answer": Metric("AUROC, no answer", "AUROC of its no-answer probability"),
     "bleu": Metric("BLEU", "BLEU"),
+    "bleu_sentence": Metric("BLEU, mean per answer", "mean BLEU per answer"),
     "meteor": Metric("METEOR", "METEOR"),
     "rouge1": Metric("ROUGE-1", "ROUGE-1"),
     "rouge2": Metric("ROUGE-2", "ROUGE-2"),
