@@ -79,7 +79,7 @@ def caption(task: Task, metrics: dict) -> str:
         says.append("BLEU, METEOR and ROUGE on the answerable questions.")
         says.append(_trivial(task, metrics))
     if metrics.get("truncated"):
-        says.append(f"{words.count(metrics['truncated'])} paragraphs were cut to fit.")
+        says.append(f"{words.count(metrics['truncated'])} prompts had their paragraph cut to fit.")
     if (metrics.get("leakage") or {}).get("share") is not None:
         says.append(f"Leakage: {leakage(metrics['leakage'])}.")
     return html.note(" ".join(filter(None, says)))
