@@ -11,4 +11,7 @@ if __name__ == "__main__":
     flags.add_argument("--host", help="address to listen on (GRADIO_SERVER_NAME; 127.0.0.1 unless told)")
     flags.add_argument("--port", type=int, help="port to listen on (GRADIO_SERVER_PORT; the first free one from 7860)")
     given = flags.parse_args()
-    ui.launch(demo, given.host, given.port)
+    try:
+        ui.launch(demo, given.host, given.port)
+    except ValueError as error:
+        flags.exit(2, f"{error}\n")

@@ -69,6 +69,7 @@ def compare(run: Run | str) -> dict:
         "method",
         "n",
         "source",
+        "seed",
         "zero_shot",
         "fine_tuned",
         "delta",

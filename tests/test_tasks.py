@@ -64,7 +64,7 @@ def test_a_task_is_whole(task):
     assert example.question in prompt.question and example.shared in prompt.prefix
     assert task.headline in task.score(example.answers[0], example)
     assert task.score(example.answers[0], example)[task.headline] == 1
-    assert task.what.endswith((".", "?")) and task.baselines[task.headline] > 0
+    assert task.what.endswith((".", "?"))
 
 
 @pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
@@ -119,8 +119,9 @@ def test_the_baseline_of_sst2_is_always_positive(data_dir):
     labels = pd.read_parquet(data_dir / "sst2" / "validation.parquet").label.to_numpy()
     table = pd.DataFrame({"gold": labels, "predicted": np.ones_like(labels)})
     found = sst2.summarise(table)
-    for name in ("accuracy", "precision", "recall", "f1", "f1_macro"):
-        assert found[name] == pytest.approx(sst2.TASK.baselines[name], abs=6e-5), name
+    known = {"accuracy": 0.5092, "precision": 0.5092, "recall": 1.0, "f1": 0.6748, "f1_macro": 0.3374}
+    for name, value in known.items():
+        assert found[name] == pytest.approx(value, abs=6e-5), name
 
 
 # ---- SQuAD v2 --------------------

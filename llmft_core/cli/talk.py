@@ -78,12 +78,6 @@ def app(
     runs_dir: RunsDir = None,
 ) -> None:
     """Open the app in the browser."""
-    from llmft_core import files
     from llmft_core.ui import build_app, launch
 
-    try:
-        launch(build_app(), host=host, port=port)
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"Cannot listen on {host or 'this machine'}:{port or 7860}: {files.last_line(error)}"
-        ) from None
+    launch(build_app(), host=host, port=port)

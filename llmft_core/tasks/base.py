@@ -62,6 +62,3 @@ class Task:
     samples: Callable[[], tuple[list[dict], list[dict]]] = field(
         default=None
     )  # self-written rows (to learn from, to test on)
-    baselines: Mapping[str, float] = field(
-        default_factory=dict
-    )  # metric -> value of the trivial answer on the official test split

@@ -57,12 +57,20 @@ def build_app(speaker=None) -> gr.Blocks:
 
 
 def launch(demo: gr.Blocks, host: str | None = None, port: int | None = None, **more) -> None:
-    """Serve the page: to this machine only, unless told otherwise here or by GRADIO_SERVER_NAME and _PORT."""
+    """Serve the page: to this machine only, unless told otherwise here or by GRADIO_SERVER_NAME and _PORT.
+
+    Raises ValueError if the address cannot be listened on.
+    """
     from llmft_core.ui.theme import CSS, HEAD, theme
 
     threading.Timer(WARM_UP, import_module, ["llmft_core.charts"]).start()
     demo.queue(default_concurrency_limit=16, max_size=128)
-    demo.launch(
-        server_name=host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1", server_port=port,
-        theme=theme(), css=CSS, head=HEAD, footer_links=[], run_history=False, ssr_mode=False, pwa=False, **more,
-    )  # fmt: skip
+    host = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    try:
+        demo.launch(
+            server_name=host, server_port=port, theme=theme(), css=CSS, head=HEAD,
+            footer_links=[], run_history=False, ssr_mode=False, pwa=False, **more,
+        )  # fmt: skip
+    except (OSError, OverflowError, ValueError):
+        where = f"{host}:{port or os.environ.get('GRADIO_SERVER_PORT') or '7860 to 7959'}"
+        raise ValueError(f"Cannot listen on {where}: it is taken or not allowed; choose another --port.") from None
