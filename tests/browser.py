@@ -88,7 +88,7 @@ class Watched:
         self.page.goto(f"{self.address}/?{query}")
         self.is_leaving = False
         self.page.wait_for_selector(wait_for)
-        self.page.wait_for_function("document.querySelector('[aria-selected=true]') !== null")
+        self.page.wait_for_function("document.querySelector('#open-tab textarea')?.value")  # the page has arrived
         return self.page
 
     def tab(self, name: str, wait_for: str) -> None:

@@ -87,7 +87,7 @@ def test_a_run_that_is_not_there_is_told(refused):
         ["chat"],
     ):
         assert "no run named 'nope'" in refused(*command, "nope")
-    assert "--examples 0" in refused("evaluate", "--model-path", "mini", "--task", "sst2", "--examples", 0)
+    assert "--examples -1" in refused("evaluate", "--model-path", "mini", "--task", "sst2", "--examples", -1)
     assert "named 'nope'" in refused("evaluate", "--model_path", "nope", "--task", "sst2")
 
 

@@ -55,6 +55,13 @@ def test_an_empty_form_is_the_preset_and_a_filled_one_its_flags():
     assert max(map(len, line.splitlines())) <= settings.WIDTH + 2
 
 
+def test_a_switch_is_a_choice_of_yes_and_no():
+    assert settings.options("lora_embeddings") == ("yes", "no")
+    assert settings.make("sst2", "mini", "demo", {"lora_embeddings": "no"}).lora_embeddings is False
+    line = settings.command("sst2", "mini", "demo", {"lora_embeddings": "no"})
+    assert line.endswith("--no-lora-embeddings")
+
+
 def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir):
     tab = laid_out(Train())
     values = ["0" if name == "batch_size" else "" for name in settings.NAMES]

@@ -56,7 +56,7 @@ def seconds(config: RunConfig, every: Sequence[Run]) -> float | None:
 
 
 def _speed(config: RunConfig, every: Sequence[Run]) -> dict | None:
-    for run in every:
+    for run in _telling(every):
         if (
             not choice.is_of(run, config.task, choice.model_key(config.model))
             or run.config.resolved().method != config.method
@@ -73,6 +73,18 @@ def _speed(config: RunConfig, every: Sequence[Run]) -> dict | None:
     return None
 
 
+def _telling(every: Sequence[Run]) -> list[Run]:
+    """The runs in their order, but those on our few samples last: they say little about a dataset."""
+
+    def is_small(run: Run) -> bool:
+        try:
+            return (run.metrics() or {}).get("source") == "samples"
+        except ValueError:
+            return True
+
+    return sorted(every, key=is_small)
+
+
 def memory(config: RunConfig) -> float | None:
     """Bytes that the worker will need, roughly; None for a model whose size we do not know."""
     try:
@@ -84,7 +96,7 @@ def memory(config: RunConfig) -> float | None:
 
 def leakage(config: RunConfig, every: Sequence[Run]) -> str:
     """What an earlier run with this task and split has found of its test set in its training set."""
-    for run in every:
+    for run in _telling(every):
         if run.damage or (run.config.task, run.config.split) != (config.task, config.split):
             continue
         try:

@@ -89,7 +89,7 @@ class Page:
                 filterable=False, interactive=True, min_width=300, elem_id="run",
             )  # fmt: skip
         self.verdict = gr.HTML(verdict_html(first), elem_id="verdict", apply_default_css=False)
-        self.open_tab = gr.Textbox("", visible="hidden", label="open tab", interactive=True)
+        self.open_tab = gr.Textbox("", visible="hidden", label="open tab", interactive=True, elem_id="open-tab")
         self.seen = gr.Textbox("", visible="hidden", label="seen", interactive=True)
         self.timer = gr.Timer(1.0, active=False)
 

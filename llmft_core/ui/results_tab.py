@@ -164,10 +164,14 @@ def texts_of(run: Run) -> dict[str, Example]:
 def _texts(
     task: str, data_dir: str | None, data_file: str | None, split: str, source: str | None
 ) -> dict[str, Example]:
-    try:
-        return rows.examples(tasks.find(task), data_dir, data_file, split, source)
-    except (OSError, ValueError):
-        return {}
+    """A dataset has the same ids wherever it comes from: a run on files is read with the Hub's rows, too."""
+    for place in (source,) if source in ("samples", "data-file") else (source, "data-dir", "hub"):
+        try:
+            if found := rows.examples(tasks.find(task), data_dir, data_file, split, place):
+                return found
+        except (OSError, ValueError):
+            data_dir = None  # a folder that was there when the run was made
+    return {}
 
 
 def item_html(run: Run, task: Task, box: str | None, search: str) -> str:

@@ -13,6 +13,7 @@ from llmft_core.run import METHODS
 ABOVE = ("model", "task", "preset")  # chosen elsewhere on the page
 NEVER = ("data_dir", "data_file")  # paths are for the command line
 NAMES = [name for name in RunConfig.model_fields if name not in ABOVE + NEVER]
+SWITCH = ("yes", "no")
 WIDTH = 36  # characters of a line of the command
 
 
@@ -30,15 +31,15 @@ def _control(name: str) -> gr.components.Component:
 
 
 def options(name: str) -> tuple:
-    """The values to choose from, or () for a number."""
+    """The values to choose from (as they are sent), or () for a number."""
     kind = RunConfig.model_fields[name].annotation
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(one for one in get_args(kind) if one is not type(None))
-    return get_args(kind) if get_origin(kind) is Literal else ()
+    return SWITCH if kind is bool else get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def title(name: str) -> str:
-    return {"lora_rank": "LoRA rank"}.get(name, name.replace("_", " ").capitalize())
+    return name.replace("_", " ").capitalize().replace("Lora", "LoRA")
 
 
 def hints(preset: str, task: str) -> dict[str, gr.components.Component]:
@@ -55,13 +56,15 @@ def _hint(name: str, said: str) -> gr.components.Component:
 
 
 def _said(name: str, value: object) -> str:
+    if name in ("train_examples", "eval_examples") and not value:
+        return "all"
+    if isinstance(value, bool):
+        return SWITCH[not value]
     if value is None:
-        return "all" if name.endswith("examples") else ""
+        return ""
     if name == "learning_rate":
         return f"{value:.0e}".replace("e-0", "e-")
-    return (
-        words.count(value) if isinstance(value, int) and not isinstance(value, bool) else f"{value}".removesuffix(".0")
-    )
+    return words.count(value) if isinstance(value, int) else f"{value}".removesuffix(".0")
 
 
 def cards(task: str) -> list[tuple[str, str]]:
@@ -101,9 +104,15 @@ def command(task: str, model: str, preset: str, values: dict[str, object]) -> st
     flags = {"model": model, "task": task, "preset": preset} | given(values)
     lines = ["python -m llmft_core fine-tune"]
     for name, value in flags.items():
-        word = f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        word = _flag(name.replace("_", "-"), str(value))
         if len(lines) > 1 and len(lines[-1]) + 1 + len(word) <= WIDTH:
             lines[-1] += f" {word}"
         else:
             lines.append(f"  {word}")
     return " \\\n".join(lines)
+
+
+def _flag(name: str, value: str) -> str:
+    if value in SWITCH:
+        return f"--{name}" if value == SWITCH[0] else f"--no-{name}"
+    return f"--{name} {shlex.quote(value)}"

@@ -130,7 +130,8 @@ def item_list(frame: pd.DataFrame, task: Task, has_texts: bool) -> str:
         "" if has_texts else "The texts are not on this machine, so the list shows ids and the models' own answers. "
     )
     return html.page(
-        '<div class="scroll" tabindex="0" role="region" aria-label="Items"><table class="t items">',
+        '<div class="scroll" tabindex="0" role="region" aria-label="Items">',
+        f'<table class="t items{"" if has_texts else " bare"}">',
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>",
         f'<p class="note">{escape(missing + rest)}</p>' if missing or rest else "",
     )

@@ -56,7 +56,7 @@ class Try:
         self.reply = gr.State({})
         self.answered = gr.Textbox("", visible="hidden", label="answered", interactive=True)
         self.outputs = [
-            self.mode, self.scale, self.error, self.one, self.talk, self.labels_form, self.text_form, self.sentence,
+            self.scale, self.error, self.labels_form, self.text_form, self.sentence,
             self.paragraph, self.question, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered,
             self.zero_chat, self.tuned_chat, self.chat_note, self.talks, *self.chips,
         ]  # fmt: skip
@@ -131,7 +131,6 @@ class Try:
         examples = ask.three(chosen.task)
         is_one = mode != CHAT
         said = {
-            self.one: gr.Column(visible=is_one), self.talk: gr.Column(visible=not is_one),
             self.labels_form: gr.Row(visible=bool(task.labels)), self.text_form: gr.Row(visible=not task.labels),
             self.scale: gr.Radio(visible=bool(task.labels) and is_one),
         }  # fmt: skip
