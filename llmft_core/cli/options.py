@@ -58,7 +58,9 @@ def flags_of_pretraining() -> list[inspect.Parameter]:
 
 
 def _flag(name: str, kind: Any, default: object, help: str) -> inspect.Parameter:
-    option = typer.Option("--" + name.replace("_", "-"), help=help)
+    flag = name.replace("_", "-")
+    is_switch = kind in (bool, bool | None)
+    option = typer.Option(f"--{flag}/--no-{flag}" if is_switch else f"--{flag}", help=help)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
