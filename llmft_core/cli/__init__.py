@@ -36,13 +36,13 @@ for command in (shelf.models, shelf.tasks, talk.chat, talk.app, learn.pretrain, 
 OK, BROKEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 (something failed), 2 (bad input), 130 (Ctrl-C)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no arrow still gets its table
     try:
-        code = app(args=dashed(arguments), standalone_mode=False)
+        code = app(args=dashed(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except TyperException as error:

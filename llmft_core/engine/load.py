@@ -85,6 +85,8 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if adapter is not None:
+        if not (adapter / "adapter_model.safetensors").is_file():
+            raise ValueError(f"{adapter}: holds no adapter_model.safetensors, the only format that is read.")
         with _plain_errors(str(adapter), str(adapter)):
             model = PeftModel.from_pretrained(model, str(adapter)).eval()
     return LanguageModel(model, tokenizer, source, device)
