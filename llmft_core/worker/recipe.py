@@ -155,7 +155,7 @@ def next_token_logits(parts: Lessons) -> torch.Tensor:
 
 
 def base_logits(parts: Lessons, plain: torch.Tensor) -> torch.Tensor:
-    """The same with the adapter off; after full fine-tuning the base is no longer in memory: `plain` is all there is."""
+    """The same with the adapter off; after full fine-tuning the base is no longer in memory: `plain` is it."""
     if parts.config.method == "full":
         return plain
     with parts.lm.zero_shot():
