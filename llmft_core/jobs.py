@@ -241,7 +241,7 @@ class Speaker:
 
     @property
     def log(self) -> Path:
-        return runs.root() / "speaker.log"
+        return runs.root() / ".speaker.log"
 
     def _write(self, request: dict) -> None:
         self._child.stdin.write(files.to_json(request) + "\n")

@@ -17,7 +17,6 @@ __all__ = [
     "Cancelled",
     "Run",
     "State",
-    "ahead",
     "all",
     "check_name",
     "create",
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "precomputed" / "runs"
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 
 
 def root() -> Path:
@@ -102,11 +101,6 @@ def delete(name: str) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise ValueError(files.sentence(error)) from None
-
-
-def ahead(run: Run) -> int:
-    """How many runs must end before this waiting one begins."""
-    return run.ahead()
 
 
 def _folders(place: Path) -> list[Run]:

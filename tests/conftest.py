@@ -38,3 +38,70 @@ def data_dir() -> Path:
         warnings.warn(reason, stacklevel=1)  # told at the end of every session, not only with -rs
         pytest.skip(reason)
     return DATA
+
+
+# What several files use; the libraries are imported where they are needed, for most tests need none of them.
+
+
+@pytest.fixture
+def sentences(tmp_path) -> Path:
+    """A data folder with our own sentences as SST-2."""
+    import pandas as pd
+
+    from llmft_core import tasks
+
+    task, folder = tasks.find("sst2"), tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    for part, own in zip(task.splits, task.samples(), strict=True):
+        pd.DataFrame(own).to_parquet(folder / f"{part}.parquet")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def sst2(runs_dir):
+    """A finished run of SST-2 as the page's choice."""
+    return _choice("sst2", runs_dir / "sst2-one", 60)
+
+
+@pytest.fixture
+def squad(runs_dir):
+    """A finished run of SQuAD v2 as the page's choice."""
+    return _choice("squad_v2", runs_dir / "squad-one", 400)
+
+
+def _choice(task: str, folder: Path, n: int):
+    import fakes
+
+    from llmft_core import runs
+    from llmft_core.ui.choice import Choice
+
+    return Choice(task, "mini", runs.Run(fakes.write_run(folder, task, n)))
+
+
+@pytest.fixture
+def laid_out():
+    """Build a tab inside a page of its own."""
+    import gradio as gr
+
+    def build(tab):
+        with gr.Blocks():
+            tab.layout()
+        return tab
+
+    return build
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def pair(request, tmp_path_factory):
+    """A tiny model, an adapter for it, and the model with the adapter merged in."""
+    from weight_folders import trio
+
+    return trio(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture
+def llama(tmp_path) -> Path:
+    """A tiny random Llama."""
+    import tiny
+
+    return tiny.llama(tmp_path / "llama")

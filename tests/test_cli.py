@@ -1,11 +1,13 @@
 """The command line: a run from beginning to end (with a toy recipe), and what every command prints."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import fakes
@@ -227,3 +229,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(finished):
     command = f"{sys.executable} -m llmft_core runs --json | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_the_console_script_takes_the_arguments_of_the_shell(monkeypatch, capsys):
+    script = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["scripts"]["llmft"]
+    module, name = script.split(":")
+    monkeypatch.setattr(sys, "argv", ["llmft", "tasks"])
+    assert getattr(importlib.import_module(module), name)() == 0
+    assert "sst2" in capsys.readouterr().out

@@ -24,16 +24,6 @@ def real(data_dir):
     return load
 
 
-@pytest.fixture
-def sentences(tmp_path):
-    """A data folder with our own sentences as SST-2."""
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    for part, own in zip(SST2.splits, SST2.samples(), strict=True):
-        pd.DataFrame(own).to_parquet(folder / f"{part}.parquet")
-    return tmp_path / "data"
-
-
 def ids(examples):
     return [example.id for example in examples]
 

@@ -241,7 +241,8 @@ def test_a_damaged_folder_does_not_break_the_list(runs_dir, content):
 def test_a_folder_without_a_config_is_damaged_and_a_hidden_one_is_none(runs_dir):
     (runs_dir / "empty").mkdir(parents=True)
     (runs_dir / ".new-half").mkdir()
-    (runs_dir / "queue.lock").touch()
+    (runs_dir / ".queue.lock").touch()
+    (runs_dir / "notes.txt").touch()
     own = [run for run in runs.all() if not run.shipped]
     assert [(run.name, run.state().detail) for run in own] == [("empty", "damaged: config.json is missing")]
 

@@ -14,16 +14,6 @@ SST2, SQUAD = tasks.find("sst2"), tasks.find("squad_v2")
 THREE = {"idx": [1, 2, 3], "sentence": ["A fine day", "A grey day", "A day"], "label": [1, 0, 1]}
 
 
-@pytest.fixture
-def sentences(tmp_path):
-    """A data folder with our own sentences as SST-2."""
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    for part, own in zip(SST2.splits, SST2.samples(), strict=True):
-        pd.DataFrame(own).to_parquet(folder / f"{part}.parquet")
-    return tmp_path / "data"
-
-
 def ids(examples):
     return [example.id for example in examples]
 

@@ -51,6 +51,13 @@ def test_loss_falls_and_progress_counts_examples(school, tmp_path):
     assert heard[-1].examples == 8 * 24 and heard[-1].step == heard[-1].steps == 32
 
 
+def test_last_step_is_told_however_seldom_steps_are(school, tmp_path):
+    lm, lessons = school
+    heard = []
+    train.teach(lm, lessons[:5], schooling(epochs=25, batch_size=1, probes=1), tmp_path / "checkpoints", heard.append)
+    assert heard[0].step == 2 and heard[-1].step == heard[-1].steps == 125
+
+
 def test_full_fine_tuning_moves_every_matrix(tmp_path, school):
     _, lessons = school
     lm = load.load(str(tmp_path / "model"), full=True)

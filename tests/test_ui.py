@@ -22,22 +22,6 @@ NEVER_LOADED = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy",
 NASTY = '<img src=x onerror="alert(1)">${alert(2)}{{value}}'
 
 
-@pytest.fixture
-def sst2(runs_dir) -> Choice:
-    return Choice("sst2", "mini", runs.Run(fakes.write_run(runs_dir / "sst2-one", "sst2", 60)))
-
-
-@pytest.fixture
-def squad(runs_dir) -> Choice:
-    return Choice("squad_v2", "mini", runs.Run(fakes.write_run(runs_dir / "squad-one", "squad_v2", 400)))
-
-
-def laid_out(tab):
-    with gr.Blocks():
-        tab.layout()
-    return tab
-
-
 def test_building_the_app_loads_no_model_library():
     code = f"import sys, app; print([name for name in {NEVER_LOADED!r} if name in sys.modules], app.demo.title)"
     told = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True)
@@ -173,7 +157,7 @@ def test_there_are_three_examples_for_every_task():
         assert len(examples) == 3 and len({one.answers for one in examples}) > 1
 
 
-def test_answers_of_another_run_do_not_stay(sst2, squad):
+def test_answers_of_another_run_do_not_stay(sst2, squad, laid_out):
     tab = laid_out(Try(FakeSpeaker(), sst2))
     said = tab.draw(squad, "One input", "", "", "", "sst2|mini|sst2-one")
     assert "appears here" in said[tab.zero] and said[tab.answered] == "squad_v2|mini|squad-one"

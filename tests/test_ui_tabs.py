@@ -17,22 +17,6 @@ from llmft_core.ui.weights_tab import Weights
 HOUSE = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def sst2(runs_dir) -> Choice:
-    return Choice("sst2", "mini", runs.Run(fakes.write_run(runs_dir / "sst2-one", "sst2", 60)))
-
-
-@pytest.fixture
-def squad(runs_dir) -> Choice:
-    return Choice("squad_v2", "mini", runs.Run(fakes.write_run(runs_dir / "squad-one", "squad_v2", 400)))
-
-
-def laid_out(tab):
-    with gr.Blocks():
-        tab.layout()
-    return tab
-
-
 # ---- Train --------------------
 
 
@@ -62,7 +46,7 @@ def test_a_switch_is_a_choice_of_yes_and_no():
     assert line.endswith("--no-lora-embeddings")
 
 
-def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir):
+def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir, laid_out):
     tab = laid_out(Train())
     values = ["0" if name == "batch_size" else "" for name in settings.NAMES]
     move = tab.on_start("sst2", "mini", "demo", *values)
@@ -79,7 +63,7 @@ def test_a_double_click_starts_one_run(runs_dir, monkeypatch):
     assert len(list(runs_dir.glob("sst2-*"))) == 1
 
 
-def test_a_public_space_does_not_train_for_visitors(runs_dir, sst2, monkeypatch):
+def test_a_public_space_does_not_train_for_visitors(runs_dir, sst2, monkeypatch, laid_out):
     monkeypatch.setenv("SPACE_ID", "someone/llmft")
     tab, shelf = laid_out(Train()), laid_out(Runs())
     move = tab.on_start("sst2", "mini", "demo", *[""] * len(settings.NAMES))
@@ -127,7 +111,7 @@ def test_durations_ahead_are_rounded(seconds, says):
 # ---- Results, Weights, Runs --------------------
 
 
-def test_results_show_the_courseworks_table_of_each_task(sst2, squad):
+def test_results_show_the_courseworks_table_of_each_task(sst2, squad, laid_out):
     tab = laid_out(Results())
     said = tab.draw(sst2, None, "")
     for name in ("Accuracy", "Precision", "Recall", "F1"):
@@ -139,21 +123,21 @@ def test_results_show_the_courseworks_table_of_each_task(sst2, squad):
     assert "400 questions" in said[tab.caption] and "seed 1" in said[tab.caption]
 
 
-def test_the_item_list_follows_the_box_and_the_search(sst2):
+def test_the_item_list_follows_the_box_and_the_search(sst2, laid_out):
     tab = laid_out(Results())
     every = tab.on_list("sst2", "mini", "sst2-one", "fixed", "")
     assert every.count("<tr>") > 2
     assert "Nothing here" in tab.on_list("sst2", "mini", "sst2-one", "fixed", "no such letters")
 
 
-def test_without_a_result_the_page_says_what_to_do():
+def test_without_a_result_the_page_says_what_to_do(laid_out):
     tab, weights = laid_out(Results()), laid_out(Weights())
     nobody = Choice("sst2", "mini", None)
     assert "Nothing to compare yet" in tab.draw(nobody, None, "")[tab.empty]
     assert "No weights to compare yet" in weights.draw(nobody, None)[weights.empty]
 
 
-def test_the_largest_cell_is_chosen_until_somebody_chooses(sst2):
+def test_the_largest_cell_is_chosen_until_somebody_chooses(sst2, laid_out):
     tab = laid_out(Weights())
     said = tab.draw(sst2, None)
     assert said[tab.cell].value.startswith("5|")
@@ -162,14 +146,14 @@ def test_the_largest_cell_is_chosen_until_somebody_chooses(sst2):
     assert "5,243,904" in said[tab.numbers]
 
 
-def test_nothing_changed_is_a_warning(runs_dir, sst2):
+def test_nothing_changed_is_a_warning(runs_dir, sst2, laid_out):
     table = sst2.run.weights().assign(change_norm=0.0, relative_change=0.0)
     table.to_parquet(sst2.run.path / "weights.parquet")
     tab = laid_out(Weights())
     assert "Nothing changed" in tab.draw(sst2, None)[tab.still]
 
 
-def test_only_a_known_run_is_deleted(runs_dir, sst2):
+def test_only_a_known_run_is_deleted(runs_dir, sst2, laid_out):
     tab = laid_out(Runs())
     for name in ("../sst2-one", "/etc", "", None, "nobody"):
         assert "Choose a run" in tab.on_delete(name).more[tab.error]
@@ -177,7 +161,7 @@ def test_only_a_known_run_is_deleted(runs_dir, sst2):
     assert not sst2.run.path.exists()
 
 
-def test_a_damaged_run_is_listed_and_breaks_nothing(runs_dir, sst2):
+def test_a_damaged_run_is_listed_and_breaks_nothing(runs_dir, sst2, laid_out):
     (runs_dir / "hurt").mkdir()
     (runs_dir / "hurt" / "config.json").write_text("{")
     tab = laid_out(Runs())
@@ -185,7 +169,7 @@ def test_a_damaged_run_is_listed_and_breaks_nothing(runs_dir, sst2):
     assert "hurt" in said[tab.table] and "failed: damaged" in said[tab.table]
 
 
-def test_runs_are_found_by_their_letters(runs_dir, sst2, squad):
+def test_runs_are_found_by_their_letters(runs_dir, sst2, squad, laid_out):
     tab = laid_out(Runs())
     assert "squad-one" not in tab.on_search("", "SST2")
     assert "No run" in tab.on_search("", "zzz")

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from weight_folders import edited, noise, one_tensor, opened, trio
+from weight_folders import edited, noise, one_tensor, opened
 
 from llmft_core.engine import weights, weights_files, weights_measure
 
@@ -16,17 +16,6 @@ COLUMNS = [
     "share_changed", "largest_change", "stable_rank", "spectral_norm", "singular_values", "kind", "noise_floor",
 ]  # fmt: skip
 UP = "model.layers.1.mlp.up_proj.weight"
-
-
-@pytest.fixture(scope="module", params=["llama", "gemma2"])
-def pair(request, tmp_path_factory):
-    """A tiny model, an adapter for it, and the model with the adapter merged in."""
-    return trio(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture
-def llama(tmp_path):
-    return tiny.llama(tmp_path / "llama")
 
 
 def test_columns_are_those_of_weights_parquet_and_survive_it(pair, tmp_path):

@@ -2,23 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from peft import PeftModel
-from weight_folders import merged, opened, trio, with_adapter
+from weight_folders import merged, opened, with_adapter
 
 from llmft_core.engine import weights, weights_files
-
-
-@pytest.fixture(scope="module", params=["llama", "gemma2"])
-def pair(request, tmp_path_factory):
-    """A tiny model, an adapter for it, and the model with the adapter merged in."""
-    return trio(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture
-def llama(tmp_path):
-    return tiny.llama(tmp_path / "llama")
 
 
 def test_lora_equals_peft_s_own_delta_by_dense_svd(pair):

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmft_core import models
-
-
-class GatedModel(ValueError):
-    """The model needs an accepted licence and a token."""
-
-
-class NoNetwork(ValueError):
-    """The model is not on this machine and the Hub cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,11 @@ def resolve(name: str) -> str:
 def load(name: str, *, adapter: Path | None = None, full: bool = False) -> LanguageModel:
     """A model by key, Hub id or folder, in evaluation mode; with `adapter`, the LoRA folder is put on it.
 
-    Only safetensors are read and no remote code is run. Raises GatedModel, NoNetwork, or ValueError with one sentence.
+    Only safetensors are read and no remote code is run. Raises ValueError for a folder that cannot be loaded, and the
+    Hub library's own errors for a model that cannot be downloaded.
     """
     source, device = resolve(name), pick_device()
-    with _plain_errors(name, source):
+    with _damage_in_words(source):
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=pick_dtype(device, full), use_safetensors=True)
         model = model.to(device).eval()
@@ -87,7 +81,7 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
     if adapter is not None:
         if not (adapter / "adapter_model.safetensors").is_file():
             raise ValueError(f"{adapter}: holds no adapter_model.safetensors, the only format that is read.")
-        with _plain_errors(str(adapter), str(adapter)):
+        with _damage_in_words(adapter):
             model = PeftModel.from_pretrained(model, str(adapter)).eval()
     return LanguageModel(model, tokenizer, source, device)
 
@@ -121,19 +115,13 @@ def local_folder(source: str) -> Path:
 
 
 @contextmanager
-def _plain_errors(name: str, source: str):
+def _damage_in_words(folder: str | Path):
+    """A local folder that cannot be loaded is named; what goes wrong on the way to the Hub is for `worker.reasons`."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
-        text = f"{type(error).__name__} {error}".lower()
-        if "gated" in text or "401" in text or "403" in text:
-            raise GatedModel(
-                f"'{name}' is gated: accept its licence on the Hub page of {source} "
-                "and set HF_TOKEN to a token of that account."
-            ) from error
-        if any(word in text for word in ("connect", "offline", "resolve", "cached files", "timed out")):
-            raise NoNetwork(
-                f"'{name}' is not on this machine and the Hub cannot be reached; "
-                "connect once to download it, or use the model mini."
-            ) from error
-        raise ValueError(f"'{name}' could not be loaded: {str(error).splitlines()[0][:300]}") from error
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if not Path(folder).is_dir():
+            raise
+        raise ValueError(f"{folder} could not be loaded: {str(error).splitlines()[0][:300]}") from error

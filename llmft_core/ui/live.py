@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-from llmft_core import runs, words
+from llmft_core import words
 from llmft_core.events import Evaluated, Event, Stage, Started, Step
 from llmft_core.run import Run
 
@@ -102,7 +102,7 @@ def state_words(run: Run) -> str:
     if state.kind == "running":
         detail = words.percent(progress(run).share, digits=0)
     elif state.kind == "queued":
-        detail = f"{runs.ahead(run)} ahead" if runs.ahead(run) else "starting"
+        detail = f"{run.ahead()} ahead" if run.ahead() else "starting"
     elif state.kind == "failed":
         detail = REASONS.get(state.reason, "")
     elif state.kind == "died":

@@ -227,7 +227,7 @@ def status(run: Run) -> str:
         now = live.progress(run)
         return html.progress(now.head, now.stage, now.share, f"{now.facts} · Cancel keeps what is learnt so far")
     if state.kind == "queued":
-        ahead = runs.ahead(run)
+        ahead = run.ahead()
         waits = f"{ahead} run{'s' if ahead != 1 else ''} ahead." if ahead else "It begins in a moment."
         return html.title("Queued", f"{waits} {run.name}")
     if state.kind == "finished":

@@ -93,7 +93,7 @@ def main(folder: str) -> int:
 
 def wait_for_turn(run: Run, should_stop: Wish) -> FileLock:
     """The queue's lock, when nobody trains and nobody came before. Raises Cancelled if asked to stop while waiting."""
-    queue = FileLock(run.path.parent / "queue.lock")
+    queue = FileLock(run.path.parent / ".queue.lock")
     while True:
         if should_stop():
             raise Cancelled()

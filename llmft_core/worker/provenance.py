@@ -1,7 +1,6 @@
 """Where a result comes from: versions, device, code, data and weights, as digests."""
 
 import hashlib
-import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -36,11 +35,6 @@ def environment(source: str, fingerprint: dict) -> dict:
         "code": code_digest(),
         "data": {"source": source, **fingerprint},
     }
-
-
-def write(folder: Path, source: str, fingerprint: dict) -> None:
-    """Write environment.json."""
-    (folder / "environment.json").write_text(json.dumps(environment(source, fingerprint), indent=1) + "\n")
 
 
 def code_digest() -> str:

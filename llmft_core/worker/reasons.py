@@ -18,7 +18,7 @@ NETWORK = re.compile(
     re.I,
 )
 NETWORK_TYPES = {
-    "ConnectError", "ConnectionError", "ConnectTimeout", "LocalEntryNotFoundError", "MaxRetryError", "NoNetwork",
+    "ConnectError", "ConnectionError", "ConnectTimeout", "LocalEntryNotFoundError", "MaxRetryError",
     "OfflineModeIsEnabled", "ProxyError", "ReadTimeout", "SSLError", "TimeoutException", "URLError", "gaierror",
 }  # fmt: skip
 PAGE = re.compile(
@@ -61,7 +61,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_gated(error: BaseException) -> bool:
-    if _types(error) & {"GatedRepoError", "GatedModel"}:
+    if "GatedRepoError" in _types(error):
         return True
     return isinstance(error, OSError) and bool(GATED.search(str(error))) and not MISSING.search(str(error))
 

@@ -1,7 +1,5 @@
 """One run from beginning to end, as a story: load, zero-shot, train, fine-tuned, verdict, weights."""
 
-import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from transformers import set_seed
 
-from llmft_core import tasks
+from llmft_core import files, tasks
 from llmft_core.config import RunConfig
 from llmft_core.engine import data, evaluate, load, train, weights
 from llmft_core.engine.prompts import Prompter
@@ -59,7 +58,7 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
     trainable, seen = learn(parts, run.path, telling, resume)
     save_weights(parts, run.path)
     after = fine_tuned(parts, telling)
-    proof = report.side_proof(plain, base_logits(parts, plain), next_token_logits(parts))
+    proof = side_proof(parts, plain)
     with telling.stage("weights"):
         changes = weight_changes(config, run.path)
     result = report.compare(parts.task, parts.data.test, before, after) | {
@@ -75,10 +74,11 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
         **times(telling, len(before), seen),
     }
     both = pd.concat([before.assign(side="zero_shot"), after.assign(side="fine_tuned")], ignore_index=True)
-    provenance.write(run.path, parts.data.source, parts.data.fingerprint)
+    environment = provenance.environment(parts.data.source, parts.data.fingerprint)
+    files.write_json(run.path / "environment.json", environment)
     both.to_parquet(run.path / "predictions.parquet", index=False)
     changes.to_parquet(run.path / "weights.parquet", index=False)
-    write_last(run.path / "metrics.json", json.dumps(result, indent=1) + "\n")
+    files.write_json(run.path / "metrics.json", result)  # last: its presence says that the result is whole
 
 
 def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
@@ -100,6 +100,7 @@ def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
 def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple[int, int]:
     """Train in place: (trainable parameters, examples seen). A stop keeps the last weights and raises Cancelled."""
     config = parts.config
+    set_seed(config.seed)  # the new matrices of an adapter are drawn from it
     if config.method == "lora":
         parts.lm = load.with_new_adapter(parts.lm, config.lora_rank, config.lora_embeddings)
     trainable = sum(p.numel() for p in parts.lm.model.parameters() if p.requires_grad)
@@ -154,12 +155,14 @@ def next_token_logits(parts: Lessons) -> torch.Tensor:
     return report.probe_logits(parts.lm, parts.prompter, parts.task, parts.data.test[0], parts.longest)
 
 
-def base_logits(parts: Lessons, plain: torch.Tensor) -> torch.Tensor:
-    """The same with the adapter off; after full fine-tuning the base is no longer in memory: `plain` is it."""
-    if parts.config.method == "full":
-        return plain
-    with parts.lm.zero_shot():
-        return next_token_logits(parts)
+def side_proof(parts: Lessons, plain: torch.Tensor) -> dict[str, bool]:
+    """That the fine-tuned side differs from the model as loaded, and after LoRA that the zero-shot side equals it."""
+    tuned = next_token_logits(parts)
+    proof = {"tuned_differs": not torch.allclose(plain, tuned)}
+    if parts.config.method == "lora":  # after full fine-tuning there is no base in memory to compare
+        with parts.lm.zero_shot():
+            proof["base_equal"] = torch.equal(plain, next_token_logits(parts))
+    return proof
 
 
 def save_weights(parts: Lessons, folder: Path) -> None:
@@ -191,13 +194,6 @@ def times(telling: Telling, tested: int, seen: int) -> dict:
         | {"total": round(time.perf_counter() - telling.begun, 2)},
         "speed": {names[name]: round(count / max(taken[name], 1e-9), 2) for name, count in done.items()},
     }
-
-
-def write_last(path: Path, text: str) -> None:
-    """The file whose presence says that the result is whole."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def evaluate_only(request: dict) -> dict:

@@ -1,4 +1,4 @@
-"""What metrics.json says: the paired verdict, calibrated scores, trivial answer, ceiling, and the proof of sides."""
+"""What metrics.json says: the paired verdict, calibrated scores, the trivial answer and the ceiling."""
 
 from collections.abc import Sequence
 
@@ -73,8 +73,3 @@ def probe_logits(lm: LanguageModel, prompter: Prompter, task: Task, example: Exa
     """Next-token logits of one prompt, computed plainly."""
     (prompt,) = evaluate.encode(task, prompter, [example], longest)
     return lm.model(torch.tensor([prompt.ids], device=lm.device)).logits[0, -1].float().cpu()
-
-
-def side_proof(plain: torch.Tensor, zero_shot: torch.Tensor, fine_tuned: torch.Tensor) -> dict[str, bool]:
-    """That the zero-shot side is the model as it was loaded, bit for bit, and that the fine-tuned side is not."""
-    return {"base_equal": bool(torch.equal(plain, zero_shot)), "tuned_differs": not torch.allclose(plain, fine_tuned)}

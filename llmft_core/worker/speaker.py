@@ -14,6 +14,7 @@ from llmft_core.engine import chat, score
 from llmft_core.engine.chat import Pair
 from llmft_core.engine.evaluate import answer_room
 from llmft_core.tasks.base import Example, Prompt, Task
+from llmft_core.worker.reasons import explain
 
 MOST_WORDS = 60  # a longer sentence is not taken apart word by word
 WROTE = 4  # tokens shown of what a model writes when it is only asked for a label
@@ -129,8 +130,8 @@ def answer_one(speaker: Speaker, request: dict, say: Callable[[dict], None], sho
     except KeyError as error:
         say({"id": request.get("id"), "event": "error", "message": f"The request has no {error} that is known here."})
     except Exception as error:  # the process must outlive any single request
-        words = str(error).splitlines() or [type(error).__name__]
-        say({"id": request.get("id"), "event": "error", "message": words[0]})
+        _, message = explain(error, str(request.get("model") or ""))
+        say({"id": request.get("id"), "event": "error", "message": message.replace("log.txt", "the log")})
 
 
 def _load(run: str, model: str) -> Pair:

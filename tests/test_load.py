@@ -1,0 +1,43 @@
+"""Weights enter from safetensors alone, damage is named, and errors on the way to the Hub keep their kind."""
+
+import pytest
+import tiny
+import torch
+
+from llmft_core.engine import load
+from llmft_core.worker.reasons import explain
+
+
+def test_adapter_without_safetensors_is_refused(tmp_path):
+    base = tiny.llama(tmp_path / "base")
+    adapter = tiny.adapter(base, tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(ValueError, match="holds no adapter_model.safetensors"):
+        load.load(str(base), adapter=adapter)
+
+
+def test_damaged_folder_is_named(tmp_path):
+    base = tiny.llama(tmp_path / "base-403")
+    (base / "model.safetensors").write_bytes(b"\0" * 50)
+    with pytest.raises(ValueError, match="base-403 could not be loaded") as caught:
+        load.load(str(base))
+    assert explain(caught.value)[0] == "bad-config", "a folder whose name holds 403 is not gated"
+
+
+def test_model_that_cannot_be_downloaded_is_a_network_error():
+    with pytest.raises(OSError) as caught:
+        load.load("nobody/nothing-connect-401")
+    assert explain(caught.value, "nobody/nothing-connect-401")[0] == "network"
+
+
+def test_lack_of_memory_keeps_its_advice(tmp_path, monkeypatch):
+    base = tiny.llama(tmp_path / "base")
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory, of which 401.00 MiB is free")
+
+    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        load.load(str(base))
+    reason, message = explain(caught.value)
+    assert reason == "out-of-memory" and "--batch-size" in message
