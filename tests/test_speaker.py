@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from llmft_core import config, files, runs
+from llmft_core.engine import chat, load
 from llmft_core.worker import speaker
 
 
@@ -53,7 +54,8 @@ def test_classify_gives_both_sides_and_the_words(ask, run):
     assert reply["zero_shot"]["probabilities"] != reply["fine_tuned"]["probabilities"]
     assert [word for word, _ in reply["words"]] == ["A", "good", "film,", "never", "bad."]
     assert reply["prompt"]["text"].endswith("A good film, never bad.\nSentiment:")
-    assert reply["proof"] == {"base_equal": True, "tuned_differs": True}
+    lora = {"base_equal": True} if run == "lora" else {}
+    assert reply["proof"] == {"tuned_differs": True} | lora, "a base that is loaded alone is compared with nothing"
 
 
 def test_answers_stream_and_end_with_both_sides(ask):
@@ -91,6 +93,21 @@ def test_each_side_can_have_its_own_conversation(ask):
 def test_base_model_alone_has_one_side(ask, home):
     (reply,) = ask(do="classify", task="sst2", run="", model=str(home / "model"), text="A good film")
     assert "fine_tuned" not in reply and reply["zero_shot"]["label"] in ("negative", "positive")
+    assert reply["proof"] == {}
+
+
+def test_adapter_that_does_not_come_off_the_base_is_refused(home, monkeypatch):
+    """What `base_equal` says: with the adapter off the model must be the base, bit for bit."""
+    from contextlib import nullcontext
+
+    monkeypatch.setattr(load.LanguageModel, "zero_shot", lambda lm: nullcontext(lm))  # leaves the adapter on
+    with pytest.raises(ValueError, match="zero-shot side differs"):
+        chat.open_pair(str(home / "model"), adapter=home / "runs" / "lora" / "adapter")
+
+
+def test_full_fine_tune_that_equals_its_base_is_refused(home):
+    with pytest.raises(ValueError, match="exactly like the base"):
+        chat.open_pair(str(home / "model"), tuned=home / "model")
 
 
 def test_cancel_ends_an_answer_between_tokens(ask):

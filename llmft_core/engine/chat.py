@@ -42,21 +42,23 @@ class Pair:
 def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
     """Load a base with a LoRA folder (`adapter`) or a full fine-tune (`tuned`), and prove that the sides are right.
 
-    Raises ValueError if the base side does not equal a plain load, or the fine-tuned side equals the base.
+    `proof` holds only what was compared: a base that is loaded alone has nothing to be compared with.
+    Raises ValueError if the base under an adapter does not equal a plain load, or the fine-tuned side equals the base.
     """
     base = load.load(model)
     prompter = Prompter(base.tokenizer)
     plain = _probe(base)
-    other = None
-    if adapter is not None:
-        other = base = load.load(model, adapter=adapter)
-    elif tuned is not None:
-        other = load.load(str(tuned))
-    pair = Pair(base, other, prompter, {})
-    with pair.side("zero_shot") as lm:
-        pair.proof["base_equal"] = bool(torch.equal(plain, _probe(lm)))
-    pair.proof["tuned_differs"] = other is None or not torch.equal(plain, _probe(other))
-    if not pair.proof["base_equal"]:
+    if adapter is None and tuned is None:
+        return Pair(base, None, prompter, {})
+    if adapter is None:
+        pair = Pair(base, load.load(str(tuned)), prompter, {})
+    else:
+        both = load.load(model, adapter=adapter)
+        pair = Pair(both, both, prompter, {})
+        with pair.side("zero_shot") as lm:
+            pair.proof["base_equal"] = torch.equal(plain, _probe(lm))
+    pair.proof["tuned_differs"] = not torch.equal(plain, _probe(pair.tuned))
+    if not pair.proof.get("base_equal", True):
         raise ValueError(
             "The zero-shot side differs from the base model as it loads alone; this run cannot be compared."
         )
