@@ -1,8 +1,12 @@
 """Weights enter from safetensors alone, damage is named, and errors on the way to the Hub keep their kind."""
 
+import errno
+import os
+
 import pytest
 import tiny
 import torch
+from safetensors import SafetensorError
 
 from llmft_core.engine import load
 from llmft_core.worker.reasons import explain
@@ -30,14 +34,27 @@ def test_model_that_cannot_be_downloaded_is_a_network_error():
     assert explain(caught.value, "nobody/nothing-connect-401")[0] == "network"
 
 
-def test_lack_of_memory_keeps_its_advice(tmp_path, monkeypatch):
+LACKING = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory, of which 401.00 MiB is free"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("[alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    SafetensorError("I/O error: Cannot allocate memory (os error 12)"),
+]
+
+
+@pytest.mark.parametrize("lack", LACKING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("reader", ["AutoModelForCausalLM", "PeftModel"])
+def test_lack_of_memory_keeps_its_advice(tmp_path, monkeypatch, lack, reader):
     base = tiny.llama(tmp_path / "base")
+    adapter = tiny.adapter(base, tmp_path / "adapter")
 
     def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory, of which 401.00 MiB is free")
+        raise lack
 
-    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(torch.OutOfMemoryError) as caught:
-        load.load(str(base))
+    monkeypatch.setattr(getattr(load, reader), "from_pretrained", full)
+    with pytest.raises((MemoryError, ValueError)) as caught:
+        load.load(str(base), adapter=adapter)
     reason, message = explain(caught.value)
     assert reason == "out-of-memory" and "--batch-size" in message

@@ -5,14 +5,30 @@ import json
 import os
 import socket
 
+import httpx
 import pytest
+import torch
+from huggingface_hub import errors
+from safetensors import SafetensorError
 
 from llmft_core.config import make
 from llmft_core.worker.reasons import explain
 
 
-def named(name, base=Exception, module="huggingface_hub.errors"):
+def named(name, base=Exception, module="elsewhere"):
     return type(name, (base,), {"__module__": module})
+
+
+def hub(kind, said, status=None, inside="meta-llama/Llama-3.2-1B"):
+    """An error of huggingface_hub, as transformers passes it on: as the cause of an OSError with words of its own."""
+    if status:
+        request = httpx.Request("HEAD", f"https://huggingface.co/{inside}/resolve/main/config.json")
+        error = kind(said, response=httpx.Response(status, request=request))
+    else:
+        error = kind(said)
+    wrapper = OSError("See https://huggingface.co/docs/transformers/installation for what may be wrong.")
+    wrapper.__cause__ = error
+    return wrapper
 
 
 def thrown(error, cause=None):
@@ -23,37 +39,31 @@ def thrown(error, cause=None):
         return caught
 
 
-GATED = named("GatedRepoError", named("RepositoryNotFoundError", OSError))
 PAGE = "https://huggingface.co/meta-llama/Llama-3.2-1B"
-OUT = named("OutOfMemoryError", RuntimeError, "torch")
-NOWHERE = named("RepositoryNotFoundError", OSError)
 CASES = [
     (MemoryError(), "out-of-memory", "--batch-size"),
-    (OUT("CUDA out of memory. Tried to allocate 2 GiB"), "out-of-memory", "--max-length"),
-    (RuntimeError("[alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out-of-memory", "smaller"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out-of-memory", "--max-length"),
+    (torch.AcceleratorError("CUDA error: out of memory"), "out-of-memory", "smaller"),
+    (torch.AcceleratorError("CUDA error: device-side assert triggered"), "other", "device-side assert"),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), "out-of-memory", "smaller"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out-of-memory", "smaller"),
+    (RuntimeError("[alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), "out-of-memory", "smaller"),
+    (SafetensorError("I/O error: Cannot allocate memory (os error 12)"), "out-of-memory", "smaller"),
+    (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "out-of-memory", "smaller"),
+    (FileNotFoundError(errno.ENOENT, "No such file", "/runs/out of memory/x"), "other", "No such file"),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/r/adapter"), "disk-full", "/runs/r/adapter"),
-    (named("SafetensorError")("I/O error: No space left on device (os error 28)"), "disk-full", "free some space"),
-    (
-        GATED(f"401 Client Error. Cannot access gated repo for url {PAGE}/resolve/main/config.json."),
-        "gated",
-        f"at {PAGE} ",
-    ),
-    (
-        OSError(f"You are trying to access a gated repo.\nMake sure to have access at {PAGE}.\n403 Client Error."),
-        "gated",
-        PAGE,
-    ),
-    (NOWHERE("404 Client Error for https://huggingface.co/no/such"), "bad-config", "'no/such'"),
-    (
-        OSError("no/such is not a local folder and is not a valid model identifier listed on X"),
-        "bad-config",
-        "owner/model",
-    ),
-    (OSError("We couldn't connect to 'https://huggingface.co' to load the files"), "network", "Hub"),
+    (SafetensorError("I/O error: No space left on device (os error 28)"), "disk-full", "free some space"),
+    (hub(errors.GatedRepoError, "Access is restricted", 403), "gated", f"at {PAGE} "),
+    (hub(errors.HfHubHTTPError, "Invalid credentials", 401), "gated", PAGE),
+    (hub(errors.RepositoryNotFoundError, "401 Client Error", 401, "no/such"), "bad-config", "'no/such'"),
+    (hub(errors.RepositoryNotFoundError, "404 Client Error", 404, "docs/x"), "bad-config", "'owner/model'"),
+    (hub(errors.LocalEntryNotFoundError, "we cannot find the requested files"), "network", "Hub"),
+    (hub(errors.OfflineModeIsEnabled, "Cannot reach x"), "network", "Hub"),
+    (OSError("the model of a folder called 401 client, offline mode"), "other", "401 client"),
     (ConnectionError("Connection refused"), "network", "--data-dir"),
+    (FileNotFoundError("No 'a/b' on the Hugging Face Hub either: LocalEntryNotFoundError: x"), "network", "Hub"),
     (socket.gaierror(-2, "Name or service not known"), "network", "mini"),
-    (named("ConnectTimeout", module="httpx")("timed out"), "network", "Hub"),
-    (named("OfflineModeIsEnabled")("Cannot reach x: offline mode is enabled."), "network", "Hub"),
+    (httpx.ConnectTimeout("timed out"), "network", "Hub"),
     (ValueError("operands could not be broadcast together"), "other", "ValueError: operands"),
     (KeyError("weight"), "other", "'weight' (see log.txt)"),
     (AssertionError(), "other", "AssertionError"),
@@ -62,13 +72,13 @@ CASES = [
 
 @pytest.mark.parametrize(("error", "reason", "words"), CASES, ids=lambda value: str(value)[:40])
 def test_an_error_has_a_reason_and_a_sentence(error, reason, words):
-    found, message = explain(thrown(error), "owner/model")
+    found, message = explain(thrown(error, error.__cause__), "owner/model")
     assert found == reason and words in message
     assert "\n" not in message and message.endswith(".")
 
 
 def test_the_cause_is_found_behind_the_error_of_a_library():
-    wrapper = thrown(OSError("Can't load the configuration"), cause=GATED(f"Cannot access gated repo {PAGE}"))
+    wrapper = thrown(OSError("Can't load the configuration"), cause=hub(errors.GatedRepoError, "no", 403))
     assert explain(wrapper)[0] == "gated"
     assert explain(thrown(RuntimeError("worker died"), cause=MemoryError()))[0] == "out-of-memory"
 

@@ -116,11 +116,9 @@ def local_folder(source: str) -> Path:
 
 @contextmanager
 def _damage_in_words(folder: str | Path):
-    """A local folder that cannot be loaded is named; what goes wrong on the way to the Hub is for `worker.reasons`."""
+    """A local folder that cannot be loaded is named. What lies behind it `worker.reasons` tells, from the cause."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if not Path(folder).is_dir():
             raise

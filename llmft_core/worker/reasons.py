@@ -1,5 +1,6 @@
 """Any error as one sentence: which kind it is and what a person can do. A pure function, and torch is not imported."""
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator
@@ -7,22 +8,18 @@ from collections.abc import Iterator
 from llmft_core.files import hide_token, is_disk_full, last_line, sentence
 
 PACKAGE = "llmft_core"
-MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|not enough memory", re.IGNORECASE)
-GATED = re.compile(
-    r"gated repo|is gated|awaiting a review|access to model \S+ is restricted|\b40[13] (client|forbidden|unauth)", re.I
-)
-MISSING = re.compile(r"repository not found|not a valid model identifier|doesn't exist on the hub|\b404 client", re.I)
-NETWORK = re.compile(
-    r"couldn't connect|could not connect|connection (error|refused|reset)|name resolution|getaddrinfo|max retries"
-    r"|network is unreachable|offline mode|timed out|hf_hub_offline|cannot find the requested files in the",
-    re.I,
-)
+MEMORY_TYPES = {"MemoryError", "OutOfMemoryError"}
+MISSING_TYPES = {"RepositoryNotFoundError", "DatasetNotFoundError"}
 NETWORK_TYPES = {
     "ConnectError", "ConnectionError", "ConnectTimeout", "LocalEntryNotFoundError", "MaxRetryError",
     "OfflineModeIsEnabled", "ProxyError", "ReadTimeout", "SSLError", "TimeoutException", "URLError", "gaierror",
 }  # fmt: skip
+# Words, only for what has no type of its own. Memory: torch's allocators on CPU and Apple, a driver's own error
+# (AcceleratorError), cuBLAS, and safetensors. Network: datasets, which drops the error that its own comes from.
+MEMORY_WORDS = re.compile(r"out of memory|can(?:'|no)t allocate memory|not enough memory|_ALLOC_FAILED", re.IGNORECASE)
+NETWORK_WORDS = re.compile(r"on the hugging face hub either: localentrynotfounderror", re.IGNORECASE)
 PAGE = re.compile(
-    r"(?:https?://)?huggingface\.co/(?:api/models/)?((?!datasets/|api/)[\w.-]+/[\w.-]+|datasets/[\w.-]+/[\w.-]+)"
+    r"(?:https?://)?huggingface\.co/(?:api/models/)?((?!datasets/|api/|docs/)[\w.-]+/[\w.-]+|datasets/[\w.-]+/[\w.-]+)"
 )
 
 
@@ -36,7 +33,8 @@ def explain(error: BaseException, model: str = "") -> tuple[str, str]:
     for test, answer in _ANSWERS:
         if found := next((each for each in chain if test(each)), None):
             reason, message = answer(found, chain, model)
-            message = str(error) if _is_our_sentence(error) else message
+            if _is_our_sentence(error) and reason != "out-of-memory":  # "… could not be loaded" gives no advice on it
+                message = str(error)
             return reason, hide_token(" ".join(message.split()))
     return "other", f"{type(error).__name__}: {last_line(error).rstrip('.')} (see log.txt)."
 
@@ -55,27 +53,27 @@ def _types(error: BaseException) -> set[str]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return bool(_types(error) & {"MemoryError", "OutOfMemoryError"}) or (
-        isinstance(error, RuntimeError | OSError) and bool(MEMORY.search(str(error)))
-    )
+    if _types(error) & MEMORY_TYPES or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return bool(_types(error) & {"RuntimeError", "SafetensorError"}) and bool(MEMORY_WORDS.search(str(error)))
 
 
 def _is_gated(error: BaseException) -> bool:
-    if "GatedRepoError" in _types(error):
+    kinds = _types(error)
+    if "GatedRepoError" in kinds:
         return True
-    return isinstance(error, OSError) and bool(GATED.search(str(error))) and not MISSING.search(str(error))
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return "HfHubHTTPError" in kinds and not kinds & MISSING_TYPES and status in (401, 403)  # 401 also: not there
 
 
 def _is_missing(error: BaseException) -> bool:
-    if _types(error) & {"RepositoryNotFoundError", "DatasetNotFoundError"}:
-        return True
-    return isinstance(error, OSError) and bool(MISSING.search(str(error)))
+    return bool(_types(error) & MISSING_TYPES)
 
 
 def _is_network(error: BaseException) -> bool:
     if _types(error) & NETWORK_TYPES:
         return True
-    return isinstance(error, OSError) and bool(NETWORK.search(str(error)))
+    return isinstance(error, FileNotFoundError) and bool(NETWORK_WORDS.search(str(error)))
 
 
 def _is_our_sentence(error: BaseException) -> bool:
