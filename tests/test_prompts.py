@@ -71,6 +71,34 @@ def test_long_paragraph_is_cut_and_the_question_is_whole(plain):
     assert [prompter.write(list(item.question)) for item in encoded[:3]] == [prompt.question for prompt in long]
 
 
+def test_cut_of_a_prompt_does_not_depend_on_the_others(plain):
+    """One by one and all together must read the same ids, at every length of question and of room."""
+    prompter = Prompter(plain)
+    text = "Read this.\n" + "A fox ran over it. " * 30 + "\n"
+    prompts = [Prompt(text, f"Question: Who {'really ' * n}ran?\nAnswer:") for n in range(12)]
+    for longest in (150, 170, 200, 230, 300):
+        together = prompter.encode_all([*prompts, PROMPT], longest, answer_room=10)
+        assert any(item.truncated for item in together)
+        assert all(len(item.ids) <= longest - 10 for item in together)
+        for prompt, item in zip([*prompts, PROMPT], together, strict=True):
+            assert prompter.encode_all([prompt], longest, answer_room=10) == [item]
+
+
+def test_prompt_that_fits_is_never_cut(plain):
+    prompter = Prompter(plain)
+    whole = prompter.encode(PROMPT)
+    assert prompter.encode_all([PROMPT], len(whole.ids) + 5, answer_room=5) == [whole]
+    assert whole.truncated is False
+
+
+def test_last_tokens_of_room_are_used_where_there_is_little(plain):
+    prompter = Prompter(plain)
+    long = Prompt("Read this.\n" + "A fox ran over it. " * 30 + "\n", "Question: Who ran?\nAnswer:")
+    question = len(prompter.encode(long).question)
+    (item,) = prompter.encode_all([long], question + 20 + 5, answer_room=5)
+    assert len(item.prefix) == 20 and item.truncated
+
+
 def test_question_that_leaves_no_room_is_refused(plain):
     endless = Prompt("Read this.\nA fox ran.\n" * 5, "Question: " + "who ran then " * 100 + "?\nAnswer:")
     with pytest.raises(ValueError, match="question is too long"):

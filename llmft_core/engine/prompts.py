@@ -4,7 +4,6 @@ A prompt is two runs of ids, `prefix` (equal for all examples of a paragraph) an
 They are tokenized apart and joined as ids, so that no answer can change how its prompt is cut.
 """
 
-from collections import defaultdict
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from llmft_core.tasks.base import Prompt
 
 SHORTEST_PREFIX = 16  # tokens of the shared text that must be left after cutting
+CUT_STEP = 32  # a text that is cut keeps a multiple of so many tokens, so that most questions still share it
 
 
 class Encoded(NamedTuple):
@@ -61,29 +61,26 @@ class Prompter:
     def encode_all(self, prompts: list[Prompt], longest: int, answer_room: int) -> list[Encoded]:
         """Ids of many prompts; where prompt and answer would pass `longest` tokens the shared text is cut at its end.
 
-        The question and the instruction are never cut, and prompts that share a prefix still share it afterwards.
+        The question and the instruction are never cut. Each prompt is cut by itself, whatever stands beside it; those
+        that share a prefix and have questions of like length still share it afterwards.
         Raises ValueError if a question alone is too long.
         """
-        prefixes = {prompt.prefix: None for prompt in prompts}
-        encoded = [self.encode(prompt) for prompt in prompts]
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, item in enumerate(encoded):
-            groups[item.prefix].append(index)
-        assert len(groups) <= len(prefixes)
-        for prefix, members in groups.items():
-            room = longest - answer_room - max(len(encoded[index].question) for index in members)
-            if len(prefix) <= room:
-                continue
-            if room < min(SHORTEST_PREFIX, len(prefix)):
-                raise ValueError(
-                    f"A question is too long: with its answer it leaves no room for its text in {longest} tokens; "
-                    "shorten it."
-                )
-            newline = tuple(self._ids("\n"))
-            cut = prefix[: room - len(newline)] + newline
-            for index in members:
-                encoded[index] = Encoded(cut, encoded[index].question, truncated=True)
-        return encoded
+        return [self._cut(self.encode(prompt), longest, longest - answer_room) for prompt in prompts]
+
+    def _cut(self, prompt: Encoded, longest: int, room: int) -> Encoded:
+        """The prompt in at most `room` tokens."""
+        room -= len(prompt.question)
+        if len(prompt.prefix) <= room:
+            return prompt
+        if room < min(SHORTEST_PREFIX, len(prompt.prefix)):
+            raise ValueError(
+                f"A question is too long: with its answer it leaves no room for its text in {longest} tokens; "
+                "shorten it."
+            )
+        if room > CUT_STEP:
+            room -= room % CUT_STEP
+        newline = tuple(self._ids("\n"))
+        return Encoded(prompt.prefix[: room - len(newline)] + newline, prompt.question, truncated=True)
 
     def answer(self, text: str, end: bool = True) -> tuple[int, ...]:
         """Ids of an answer that follows a prompt, with the end-of-sequence token that is taught after it."""
