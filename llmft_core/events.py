@@ -43,7 +43,10 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """One logged optimizer step; `loss` is the mean since the last one, `examples` those seen so far."""
+    """One logged optimizer step; `loss` is the mean since the last one, `examples` those seen so far.
+
+    `since` is the step after which this session went on: 0 unless the run was resumed.
+    """
 
     kind = "step"
     step: int
@@ -52,6 +55,7 @@ class Step(Event):
     learning_rate: float
     examples: int = 0
     examples_per_second: float = 0.0
+    since: int = 0
 
 
 @dataclass(frozen=True)

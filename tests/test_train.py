@@ -1,5 +1,7 @@
 """Learning on prompt trees: every lesson once an epoch, loss falls, a stop keeps the weights, a resume goes on."""
 
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
@@ -100,6 +102,29 @@ def test_stop_then_resume_reaches_the_same_weights_as_an_unbroken_run(school, tm
     assert heard[0].step > 4, "it went on from the checkpoint"
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_speed_after_a_resume_counts_only_what_was_learnt_since(school, tmp_path, monkeypatch):
+    """On a clock that goes on by one second per example, every report must say one example per second."""
+    lm, lessons = school
+    clock, real = [0.0], train.answer_loss
+
+    def learn(lm, layout, *rest):
+        clock[0] += len(layout.ends)
+        return real(lm, layout, *rest)
+
+    monkeypatch.setattr(train, "answer_loss", learn)
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    heard, folder = [], tmp_path / "checkpoints"
+    train.teach(lm, lessons, schooling(), folder, heard.append, should_stop=lambda: len(heard) >= 9)
+    stopped = heard[-1].step
+    assert heard[-1].fresh == heard[-1].examples == stopped * 6 and heard[-1].since == 0
+    heard.clear()
+    clock[0] += 1000  # the time between the sessions counts for neither
+    train.teach(lm, lessons, schooling(), folder, heard.append, resume=True)
+    assert heard[-1].examples == 4 * 24 and heard[-1].since == stopped
+    assert heard[-1].fresh == 4 * 24 - stopped * 6
+    assert {progress.examples_per_second for progress in heard} == {1.0}
 
 
 def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):

@@ -6,7 +6,7 @@ import fakes
 import gradio as gr
 import pytest
 
-from llmft_core import config, runs, tasks
+from llmft_core import config, events, runs, tasks
 from llmft_core.ui import before, live, machine, settings, tables
 from llmft_core.ui.choice import Choice
 from llmft_core.ui.results_tab import Results
@@ -85,6 +85,31 @@ def test_progress_counts_down_and_the_bar_never_goes_back():
     assert shares == sorted(shares) and shares[-1] > 0.7
     run = fakes.run("sst2", state="running")
     assert 0 < live.progress(run, run.said[-1].at).left < 60
+
+
+@pytest.mark.parametrize("since", [0, 900])
+def test_time_that_is_left_counts_the_steps_of_this_session_only(since):
+    """One step takes one second: whatever an earlier session did, as many seconds are left as steps."""
+    run = fakes.run("sst2", state="running")
+    old = [events.Started(1, at=0.0), events.Stage("training", at=1.0), events.Step(900, 1000, 1.0, 0.1, at=2.0)]
+    run.said = [*(old if since else ()), events.Started(2, at=100.0), events.Stage("training", at=100.0)]
+    for step in range(since + 1, since + 51):
+        run.said.append(events.Step(step, 1000, 1.0, 0.1, since=since, at=100.0 + step - since))
+    now = live.progress(run, run.said[-1].at)
+    assert now.left == pytest.approx(1000 - (since + 50))
+    assert f"step {since + 50} of 1,000" in now.facts
+
+
+def test_terminal_forgets_the_pace_of_an_earlier_session():
+    from llmft_core.cli.follow import Lines
+
+    lines, shown = Lines(), []
+    lines.progress = lambda text, is_last: shown.append(text)
+    lines.show(events.Step(900, 1000, 1.0, 0.1, at=0.0))
+    lines.show(events.Started(2, at=5000.0))
+    for step in (910, 920):
+        lines.show(events.Step(step, 1000, 1.0, 0.1, since=900, at=5000.0 + step - 900))
+    assert shown[-1].endswith("1:20 left")
 
 
 @pytest.mark.parametrize(

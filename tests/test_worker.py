@@ -87,8 +87,10 @@ def test_stopped_run_keeps_its_last_adapter_and_resumes(tmp_path):
     run = runs.create(config.make(model=str(tmp_path / "model"), task="sst2", **settings))
     jobs.start(run)
     deadline = time.monotonic() + 120
-    while not any(event.kind == "step" for event in run.history()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    steps = [event for event in run.history() if event.kind == "step"]
+    while not any(event.step * 4 > event.steps for event in steps) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        steps = [event for event in run.history() if event.kind == "step"]
     assert jobs.stop(run).kind == "cancelled", run.log_tail(20)
     assert (run.adapter / "adapter_model.safetensors").exists()
     at = max(event.step for event in run.history() if event.kind in ("step", "cancelled"))
@@ -97,6 +99,10 @@ def test_stopped_run_keeps_its_last_adapter_and_resumes(tmp_path):
     begun = [index for index, event in enumerate(run.history()) if event.kind == "started"][-1]
     first = next(event.step for event in run.history()[begun:] if event.kind == "step")
     assert first > at / 2, "it went on and did not begin anew"
+    last = [event for event in run.history() if event.kind == "step"][-1]
+    metrics, before = run.metrics(), last.since * SMALL["batch_size"]  # no epoch is so small that a step is cut short
+    learnt = metrics["speed"]["train"] * metrics["seconds"]["train"]
+    assert 0 < before < last.examples and learnt == pytest.approx(last.examples - before, rel=0.05)
 
 
 def test_zero_shot_rows_are_reused_only_for_the_same_weights(tmp_path):

@@ -54,6 +54,8 @@ class Lines:
 
     def show(self, event: events.Event) -> None:
         match event:
+            case events.Started():
+                self.first_step = None  # what an earlier session did says nothing about the time that is left
             case events.Stage(name=name, done=done, total=total) if name == self.stage and done:
                 self.progress(f"  {done:,} of {total:,}" if total else f"  {done:,}", done == total)
             case events.Stage(name=name, total=total):

@@ -30,14 +30,19 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Progress:
-    """Numbers of one logged step; `loss` is the mean cross-entropy per answer token in nats since the last one."""
+    """Numbers of one logged step; `loss` is the mean cross-entropy per answer token in nats since the last one.
 
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    examples: int
-    examples_per_second: float
+    `examples` are all that were learnt from, `fresh` those of this session: since step `since`, where it went on.
+    """
+
+    step: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    learning_rate: float = 0.0
+    examples: int = 0
+    examples_per_second: float = 0.0
+    since: int = 0
+    fresh: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,21 +151,30 @@ class Listener(TrainerCallback):
 
     def __init__(self, say: Callable[[Progress], None], should_stop: Callable[[], bool], steps: list[list[int]]):
         self.say, self.should_stop, self.stopped = say, should_stop, False
-        self.seen = np.cumsum([len(step) for step in steps])
-        self.last = (0, 0.0)
+        self.seen = np.cumsum([0, *map(len, steps)])  # examples after each step
+        self.since, self.last = 0, (0, 0.0)
 
     def on_train_begin(self, args, state, control, **_):
-        self.last = (state.global_step, time.perf_counter())
+        self.since, self.last = state.global_step, (state.global_step, time.perf_counter())
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in (logs or {}):
             return
         before, then = self.last
-        now, seen = time.perf_counter(), int(self.seen[state.global_step - 1])
-        fresh = seen - (int(self.seen[before - 1]) if before else 0)
-        self.last = (state.global_step, now)
-        loss, rate = float(logs["loss"]), float(logs["learning_rate"])
-        self.say(Progress(state.global_step, state.max_steps, loss, rate, seen, fresh / max(now - then, 1e-9)))
+        step, now = state.global_step, time.perf_counter()
+        self.last = (step, now)
+        self.say(
+            Progress(
+                step=step,
+                steps=state.max_steps,
+                loss=float(logs["loss"]),
+                learning_rate=float(logs["learning_rate"]),
+                examples=int(self.seen[step]),
+                examples_per_second=float(self.seen[step] - self.seen[before]) / max(now - then, 1e-9),
+                since=self.since,
+                fresh=int(self.seen[step] - self.seen[self.since]),
+            )
+        )
 
     def on_step_end(self, args, state, control, **_):
         control.should_log |= state.global_step == state.max_steps  # the curve ends where the training does

@@ -52,14 +52,14 @@ def progress(run: Run, now: float | None = None) -> Progress:
     step = next((event for event in reversed(said) if isinstance(event, Step)), None)
     begin, end = PLAN.get(stage.name, (0.0, 1.0))
     if stage.name == "training":
-        done, total = (step.step, step.steps) if step else (0, 0)
+        done, total, before = (step.step, step.steps, step.since) if step else (0, 0, 0)
     else:
-        done, total = stage.done, stage.total
+        done, total, before = stage.done, stage.total, 0
     share = begin + (end - begin) * (min(1.0, done / total) if total else 0.0)
     return Progress(
         DOES.get(stage.name, stage.name),
         share,
-        _left(said, stage.name, done, total, now),
+        _left(said, stage.name, done - before, total - before, now),
         _facts(stage, step, done, total),
     )
 
@@ -71,7 +71,10 @@ def _session(history: list[Event]) -> list[Event]:
 
 
 def _left(said: list[Event], stage: str, done: int, total: int, now: float) -> float | None:
-    """Seconds: the rest of this stage at its own rate, and after training as long as the zero-shot side took."""
+    """Seconds: the rest of this stage at its own rate, and after training as long as the zero-shot side took.
+
+    `done` is what this session did of the `total` that it found to do.
+    """
     begun = next((event.at for event in said if isinstance(event, Stage) and event.name == stage), None)
     if begun is None or total <= 0 or done < min(SURE, total) or stage == "zero-shot":
         return None

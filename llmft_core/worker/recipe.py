@@ -98,19 +98,22 @@ def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
 
 
 def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple[int, int]:
-    """Train in place: (trainable parameters, examples seen). A stop keeps the last weights and raises Cancelled."""
+    """Train in place: (trainable parameters, examples learnt from in this session).
+
+    A stop keeps the last weights and raises Cancelled.
+    """
     config = parts.config
     set_seed(config.seed)  # the new matrices of an adapter are drawn from it
     if config.method == "lora":
         parts.lm = load.with_new_adapter(parts.lm, config.lora_rank, config.lora_embeddings)
     trainable = sum(p.numel() for p in parts.lm.model.parameters() if p.requires_grad)
-    at = train.Progress(0, 0, 0.0, 0.0, 0, 0.0)
+    at = train.Progress()
 
     def tell(progress: train.Progress) -> None:
         nonlocal at
         at = progress
-        step = Step(at.step, at.steps, at.loss, at.learning_rate, at.examples, at.examples_per_second)
-        telling.say(step)
+        said = (at.step, at.steps, at.loss, at.learning_rate, at.examples, at.examples_per_second, at.since)
+        telling.say(Step(*said))
 
     def probe(step: int) -> dict[str, float]:
         metrics = parts.task.summarise(parts.examine(parts.probe))
@@ -139,7 +142,7 @@ def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple
     if not finished:
         save_weights(parts, folder)
         raise Cancelled(at.step)
-    return trainable, at.examples
+    return trainable, at.fresh
 
 
 def fine_tuned(parts: Lessons, telling: Telling) -> pd.DataFrame:
@@ -185,7 +188,7 @@ def weight_changes(config: RunConfig, folder: Path) -> pd.DataFrame:
 
 
 def times(telling: Telling, tested: int, seen: int) -> dict:
-    """Seconds per stage, and examples per second of training and of each side's evaluation."""
+    """Seconds per stage of this session, and examples per second of training and of each side's evaluation."""
     taken = telling.seconds
     done = {"zero-shot": tested, "fine-tuned": tested, "training": seen}
     names = {"zero-shot": "zero_shot", "fine-tuned": "fine_tuned", "training": "train"}
