@@ -1,13 +1,17 @@
 """Learning on prompt trees: every lesson once an epoch, loss falls, a stop keeps the weights, a resume goes on."""
 
+import weakref
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
+from transformers import TrainingArguments
 
 from llmft_core.engine import load, train
 from llmft_core.engine.prompts import Prompter
+from llmft_core.engine.tree import ONE_BY_ONE
 from llmft_core.tasks.base import Prompt
 
 
@@ -125,6 +129,77 @@ def test_speed_after_a_resume_counts_only_what_was_learnt_since(school, tmp_path
     assert heard[-1].examples == 4 * 24 and heard[-1].since == stopped
     assert heard[-1].fresh == 4 * 24 - stopped * 6
     assert {progress.examples_per_second for progress in heard} == {1.0}
+
+
+@pytest.fixture
+def step(school, tmp_path):
+    """A trainer, and one optimizer step of 24 lessons that takes 24 passes."""
+    lm, lessons = school
+    for name, parameter in lm.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)  # at zero the gradients of A would all be zero
+    arguments = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to="none")
+    trainer = train.TreeTrainer(lm, None, args=arguments)
+    return trainer, train.lay_out_lessons(lm, lessons, ONE_BY_ONE)
+
+
+def test_step_of_many_passes_has_the_gradients_of_one_graph(step):
+    trainer, layouts = step
+    loss = trainer.training_step(trainer.model, {"layouts": layouts})
+    found = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.model.zero_grad()
+    tokens = sum(len(layout.targets["token"]) for layout in layouts)
+    whole = sum(train.answer_loss(trainer.lm, layout) for layout in layouts) / tokens
+    whole.backward()
+    assert len(layouts) == 24 and not loss.requires_grad
+    torch.testing.assert_close(loss, whole.detach())
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.abs().max() > 0
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_at_most_one_pass_keeps_its_graph(step, monkeypatch):
+    """Counted by the tensors that autograd keeps for a backward pass: none is left when the next pass begins."""
+    trainer, layouts = step
+    kept, left, grown = weakref.WeakSet(), [], []
+
+    class Kept:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            kept.add(self)
+
+    real = train.answer_loss
+
+    def one_pass(*arguments):
+        left.append(len(kept))
+        loss = real(*arguments)
+        grown.append(len(kept))
+        return loss
+
+    monkeypatch.setattr(train, "answer_loss", one_pass)
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        trainer.training_step(trainer.model, {"layouts": layouts})
+    assert min(grown) > 10, "the graph of a pass keeps tensors"
+    assert left == [0] * 24
+
+
+def test_processes_agree_once_a_step(step, monkeypatch):
+    """Gradients go to the other processes in the last pass of a step only."""
+    trainer, layouts = step
+    quiet, told = [], []
+
+    @contextmanager
+    def no_sync(model):
+        quiet.append(model)
+        yield
+        quiet.pop()
+
+    real = trainer.accelerator.backward
+    monkeypatch.setattr(trainer.accelerator, "no_sync", no_sync)
+    monkeypatch.setattr(trainer.accelerator, "backward", lambda loss: (told.append(not quiet), real(loss)))
+    trainer.training_step(trainer.model, {"layouts": layouts})
+    assert told == [False] * 23 + [True]
 
 
 def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):

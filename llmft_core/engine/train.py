@@ -4,7 +4,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,14 +127,20 @@ class TreeTrainer(Trainer):
         super().__init__(model=lm.model, **kwargs)
         self.lm, self.probe = lm, probe
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        layouts = [layout.to(self.lm.device) for layout in inputs["layouts"]]
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Mean loss per answer token of the step. Each pass goes backward by itself, so one graph lives at a time."""
+        model.train()
+        layouts = inputs["layouts"]
         tokens = sum(len(layout.targets["token"]) for layout in layouts)
-        loss = sum(answer_loss(self.lm, layout, model) for layout in layouts) / tokens
-        return (loss, None) if return_outputs else loss
-
-    def _prepare_inputs(self, inputs):
-        return inputs  # layouts move themselves
+        total = torch.zeros((), device=self.lm.device)
+        for layout in layouts:
+            is_last = layout is layouts[-1]
+            with nullcontext() if is_last else self.accelerator.no_sync(model):  # processes agree once a step
+                with self.compute_loss_context_manager():
+                    loss = answer_loss(self.lm, layout.to(self.lm.device), model) / tokens
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The probe's metrics as `eval_<name>`, seen by early stopping and by the choice of the best checkpoint."""
