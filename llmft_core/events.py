@@ -42,6 +42,14 @@ class Stage(Event):
 
 
 @dataclass(frozen=True)
+class Note(Event):
+    """A sentence that people should read."""
+
+    kind = "note"
+    text: str
+
+
+@dataclass(frozen=True)
 class Step(Event):
     """One logged optimizer step; `loss` is the mean since the last one, `examples` those seen so far.
 
@@ -95,7 +103,9 @@ class Cancelled(Event):
     step: int
 
 
-KINDS: dict[str, type[Event]] = {c.kind: c for c in (Started, Stage, Step, Evaluated, Finished, Failed, Cancelled)}
+KINDS: dict[str, type[Event]] = {
+    c.kind: c for c in (Started, Stage, Note, Step, Evaluated, Finished, Failed, Cancelled)
+}
 
 
 def append(path: Path, event: Event) -> None:

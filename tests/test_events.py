@@ -3,11 +3,12 @@
 import pytest
 
 from llmft_core import events
-from llmft_core.events import Cancelled, Evaluated, Failed, Finished, Stage, Started, Step
+from llmft_core.events import Cancelled, Evaluated, Failed, Finished, Note, Stage, Started, Step
 
 SAID = [
     Started(4242, "cpu"),
     Stage("zero-shot", 3, 10),
+    Note("Each prompt has a row of its own."),
     Step(5, 120, 0.61, 1e-3, 160, 50.2),
     Evaluated("zero_shot", 0, 872, {"accuracy": 0.509}, final=True),
     Failed("gated", "Größe: “accept” the licence."),

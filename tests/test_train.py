@@ -9,7 +9,7 @@ import tiny
 import torch
 from transformers import TrainingArguments
 
-from llmft_core.engine import load, train
+from llmft_core.engine import load, reading, train
 from llmft_core.engine.prompts import Prompter
 from llmft_core.engine.tree import ONE_BY_ONE
 from llmft_core.tasks.base import Prompt
@@ -216,7 +216,7 @@ def test_head_runs_only_where_it_is_needed(school):
     lm, lessons = school
     (layout,) = train.lay_out_lessons(lm, lessons[:4])
     target = layout.targets
-    with torch.no_grad(), train.head_only_at(lm, target["row"], target["column"]):
+    with torch.no_grad(), reading.head_only_at(lm, target["row"], target["column"]):
         logits = lm.model(
             input_ids=layout.ids, position_ids=layout.positions, attention_mask=layout.visible()[:, None]
         ).logits

@@ -9,21 +9,27 @@ from llmft_core.engine import load, score, train, tree
 from llmft_core.engine.prompts import Prompter
 from llmft_core.tasks.base import Prompt
 
-KINDS = ("llama", "gemma2", "gemma2-short-window", "mini")
+SHORT = {"sliding_window": 12}
+KINDS = {
+    "llama": lambda folder: tiny.llama(folder),
+    "gemma2": lambda folder: tiny.gemma2(folder),
+    "gemma2-short-window": lambda folder: tiny.gemma2(folder, **SHORT),
+    "mini": lambda folder: "mini",
+    "gpt2": lambda folder: tiny.other("gpt2", folder),  # positions are learnt, matrices transposed
+    "qwen2": lambda folder: tiny.other("qwen2", folder, use_sliding_window=True, max_window_layers=1, **SHORT),
+    "qwen3": lambda folder: tiny.other("qwen3", folder),
+    "mistral": lambda folder: tiny.other("mistral", folder, **SHORT),  # one window for all layers
+    "cohere": lambda folder: tiny.other("cohere", folder),  # scales its logits
+    "bloom": lambda folder: tiny.other("bloom", folder),  # bears no trees: positions are in its attention
+    "lfm2": lambda folder: tiny.other("lfm2", folder),  # bears no trees: half of it is recurrent
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def pupil(request, tmp_path_factory):
     """A model with a random adapter, its prompter, and twelve prompts on three paragraphs."""
-    folder = tmp_path_factory.mktemp("tree") / "model"
-    if request.param == "mini":
-        lm = load.load("mini")
-    else:
-        if request.param == "llama":
-            tiny.llama(folder)
-        else:
-            tiny.gemma2(folder, **({"sliding_window": 12} if "short" in request.param else {}))
-        lm = load.load(str(folder))
+    lm = load.load(str(KINDS[request.param](tmp_path_factory.mktemp("tree") / "model")))
+    assert lm.bears_trees == (request.param not in ("bloom", "lfm2"))
     prompter = Prompter(lm.tokenizer)
     torch.manual_seed(0)
     lm = load.with_new_adapter(lm, 4)
@@ -55,7 +61,9 @@ def test_loss_and_gradients_equal_those_of_the_examples_alone(pupil):
         lm.model.zero_grad()
         return found
 
-    packed = sum(train.answer_loss(lm, layout) for layout in train.lay_out_lessons(lm, lessons))
+    layouts = train.lay_out_lessons(lm, lessons)
+    assert sum(len(layout.ids) for layout in layouts) == (3 if lm.bears_trees else 12)
+    packed = sum(train.answer_loss(lm, layout) for layout in layouts)
     packed.backward()
     packed_gradients = gradients()
     separate = 0.0

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 LINES = [
     "The fox ran over the hill and then slept. Question: who ran? Answer: the fox",
@@ -35,14 +43,20 @@ def tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
     )
 
 
-def _save(model_class, config_class, folder: Path, chat_template: str | None, changes: dict) -> Path:
-    words = tokenizer(chat_template)
-    sizes = dict(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = model_class(config_class(**(sizes | changes)))
+SIZES = dict(
+    hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+    max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+)  # fmt: skip
+OTHERS = {  # what other architectures call their sizes, or have besides
+    "gpt2": dict(n_embd=32, n_layer=2, n_head=4, n_positions=512),
+    "bloom": dict(n_layer=2, n_head=4),
+    "gpt_neo": dict(num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]),
+    "mamba": dict(state_size=8),
+    "lfm2": dict(layer_types=["conv", "full_attention"]),
+}
+
+
+def _save(model, words, folder: Path) -> Path:
     for parameter in model.parameters():
         if parameter.dim() == 2:
             torch.nn.init.normal_(parameter, std=0.15)  # large enough for answers to differ
@@ -53,12 +67,26 @@ def _save(model_class, config_class, folder: Path, chat_template: str | None, ch
 
 def llama(folder: Path, **changes) -> Path:
     """A random Llama with tied embeddings and no chat template."""
-    return _save(LlamaForCausalLM, LlamaConfig, folder, None, {"tie_word_embeddings": True} | changes)
+    words = tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=len(words), **(SIZES | {"tie_word_embeddings": True} | changes))
+    return _save(LlamaForCausalLM(config), words, folder)
 
 
 def gemma2(folder: Path, **changes) -> Path:
     """A random Gemma-2 (soft-capped logits, every other layer with a sliding window) with a chat template."""
-    return _save(Gemma2ForCausalLM, Gemma2Config, folder, GEMMA_TEMPLATE, {"sliding_window": 256} | changes)
+    words = tokenizer(GEMMA_TEMPLATE)
+    torch.manual_seed(0)
+    config = Gemma2Config(vocab_size=len(words), **(SIZES | {"sliding_window": 256} | changes))
+    return _save(Gemma2ForCausalLM(config), words, folder)
+
+
+def other(kind: str, folder: Path, **changes) -> Path:
+    """A random model of any architecture, by what transformers calls its `model_type`."""
+    words = tokenizer()
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, vocab_size=len(words), **(SIZES | OTHERS.get(kind, {}) | changes))
+    return _save(AutoModelForCausalLM.from_config(config), words, folder)
 
 
 def adapter(base_folder: Path, folder: Path, rank: int = 4) -> Path:

@@ -61,6 +61,8 @@ class Lines:
             case events.Stage(name=name, total=total):
                 self.stage = name
                 self.line(f"{name[:1].upper()}{name[1:]}{f', {total:,} examples' if total else ''}")
+            case events.Note(text=text):
+                self.line(text)
             case events.Step():
                 self.progress(self._step(event), event.step >= event.steps)
             case events.Evaluated():

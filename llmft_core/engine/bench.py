@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from llmft_core import tasks
-from llmft_core.engine import data, evaluate, load, score, train
+from llmft_core.engine import data, evaluate, exact, load, score, train
 from llmft_core.engine.prompts import Prompter
 from llmft_core.engine.tree import ONE_BY_ONE, PACKED, PADDED, Packing
 
@@ -20,11 +20,13 @@ def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: 
     """Examples per second of each way, the ways in turn in every round; medians, and how far the results agree.
 
     `agreement` is the share of equal predictions for evaluation, and for training the largest relative gap between
-    the gradients of the first step, packed against one by one.
+    the gradients of the first step, packed against one by one. Raises ValueError for a model that bears no trees.
     """
     task = tasks.find(task)
     found = data.load(task, data_dir=data_dir, train_examples=examples, eval_examples=examples)
     lm = load.load(model)
+    if not lm.bears_trees:
+        raise ValueError(f"{exact.slower(lm)} There is nothing to compare: choose another model.")
     prompter = Prompter(lm.tokenizer)
     test = evaluate.encode(task, prompter, found.test, lm.context)
     taught = evaluate.encode(task, prompter, found.train, lm.context)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import DynamicCache
 
 from llmft_core.engine import load
-from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
+from llmft_core.engine.reading import follow
 
 SIDES = ("zero_shot", "fine_tuned")
 PROBE = "The fox ran over the hill."
@@ -74,18 +74,10 @@ def _probe(lm: LanguageModel) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def speak(lm: LanguageModel, cache: DynamicCache, ids: list[int]) -> int:
-    """Feed `ids` after what is in `cache`; the most probable next id."""
-    past = cache.get_seq_length()
-    position = torch.arange(past, past + len(ids), device=lm.device)[None]
-    out = lm.model(
-        input_ids=torch.tensor([ids], device=lm.device),
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return int(out.logits[0, -1].argmax())
+def speak(lm: LanguageModel, past: dict, ids: list[int]) -> tuple[int, dict]:
+    """The most probable id after `ids`, which follow what is in `past`; and what is remembered then."""
+    logits, past = follow(lm, torch.tensor([ids], device=lm.device), past)
+    return int(logits[0].argmax()), past
 
 
 def stream(
@@ -99,13 +91,13 @@ def stream(
 
     `prompts[side]` are the ids that this side reads. A stopping id is not part of the answer.
     """
-    caches = {side: DynamicCache() for side in prompts}
+    pasts: dict[str, dict] = {side: {} for side in prompts}
     feed = {side: list(ids) for side, ids in prompts.items()}
     written: dict[str, list[int]] = {side: [] for side in prompts}
     for _ in range(max_new_tokens):
         for side in list(feed):
             with pair.side(side) as lm:
-                token = speak(lm, caches[side], feed[side])
+                token, pasts[side] = speak(lm, pasts[side], feed[side])
             if token in stops:
                 del feed[side]
                 continue

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from llmft_core.engine import score
-from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.tasks.base import Example, Task
 

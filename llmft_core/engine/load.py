@@ -1,44 +1,18 @@
 """Weights enter here: a model with its tokenizer, on the device and in the precision that fit; base, LoRA or full."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 
 from llmft_core import models
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A causal language model and its tokenizer, ready to answer; `source` is the folder or Hub id it came from."""
-
-    model: PreTrainedModel | PeftModel
-    tokenizer: PreTrainedTokenizerBase
-    source: str
-    device: torch.device
-
-    @property
-    def causal(self) -> PreTrainedModel:
-        """The transformers model itself, also when peft has put adapters into it."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-
-    @property
-    def context(self) -> int:
-        """Most tokens that fit in one prompt and its answer."""
-        return int(getattr(self.causal.config, "max_position_embeddings", 0) or 2048)
-
-    @contextmanager
-    def zero_shot(self):
-        """Inside this block the adapter is switched off: the model is the base, bit for bit."""
-        if isinstance(self.model, PeftModel):
-            with self.model.disable_adapter():
-                yield self
-        else:
-            yield self
+from llmft_core.engine import exact
+from llmft_core.engine.language_model import LanguageModel
 
 
 def pick_device() -> torch.device:
@@ -68,8 +42,8 @@ def resolve(name: str) -> str:
 def load(name: str, *, adapter: Path | None = None, full: bool = False) -> LanguageModel:
     """A model by key, Hub id or folder, in evaluation mode; with `adapter`, the LoRA folder is put on it.
 
-    Only safetensors are read and no remote code is run. Raises ValueError for a folder that cannot be loaded, and the
-    Hub library's own errors for a model that cannot be downloaded.
+    Only safetensors are read and no remote code is run. Raises ValueError for a folder that cannot be loaded or a
+    model that cannot be measured, and the Hub library's own errors for one that cannot be downloaded.
     """
     source, device = resolve(name), pick_device()
     with _damage_in_words(source):
@@ -83,26 +57,32 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
             raise ValueError(f"{adapter}: holds no adapter_model.safetensors, the only format that is read.")
         with _damage_in_words(adapter):
             model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    return LanguageModel(model, tokenizer, source, device)
+    return exact.checked(LanguageModel(model, tokenizer, source, device))
 
 
 def with_new_adapter(lm: LanguageModel, rank: int, embeddings: bool = False) -> LanguageModel:
     """The same model with fresh LoRA matrices on every linear layer (alpha = 2 × rank); only those are trained.
 
     `embeddings` puts one on the input embeddings too: a small model has most of what it knows of words in there.
+    Raises ValueError for an architecture that peft puts none on.
     """
-    targets = {name.split(".")[-1] for name, module in lm.model.named_modules() if isinstance(module, torch.nn.Linear)}
-    targets -= {
-        name.split(".")[-1] for name, module in lm.model.named_modules() if module is lm.model.get_output_embeddings()
-    }
+    modules = [(name.split(".")[-1], module) for name, module in lm.model.named_modules()]
+    targets = {name for name, module in modules if isinstance(module, (torch.nn.Linear, Conv1D))}
+    targets -= {name for name, module in modules if module is lm.model.get_output_embeddings()}
     if embeddings:
-        targets |= {
-            n.split(".")[-1] for n, module in lm.model.named_modules() if module is lm.model.get_input_embeddings()
-        }
+        targets |= {name for name, module in modules if module is lm.model.get_input_embeddings()}
     config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=sorted(targets), task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=sorted(targets),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for _, module in modules),  # GPT-2 keeps its matrices transposed
+        task_type="CAUSAL_LM",
     )
-    return LanguageModel(get_peft_model(lm.model, config), lm.tokenizer, lm.source, lm.device)
+    try:
+        return replace(lm, model=get_peft_model(lm.model, config))
+    except ValueError as error:
+        raise ValueError(f"peft puts no LoRA on {lm.architecture}: use --method full.") from error
 
 
 def local_folder(source: str) -> Path:

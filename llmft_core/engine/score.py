@@ -1,15 +1,16 @@
-"""Answers and their probabilities, read from prompt trees: label scores, greedy answers, P(no answer)."""
+"""Answers and their probabilities: label scores, greedy answers, P(no answer), read from prompt trees."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
-from llmft_core.engine.load import LanguageModel
+from llmft_core.engine import greedy
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
-from llmft_core.engine.tree import PACKED, Layout, Packing, batches, grow, head, hidden_states, lay_out, masks, sees
+from llmft_core.engine.reading import inputs, logits_at, passes
+from llmft_core.engine.tree import PACKED, Layout, Packing
 
 TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}  # padded tokens per forward pass
 
@@ -22,11 +23,9 @@ class Written(NamedTuple):
     p_no_answer: float | None
 
 
-def passes(lm: LanguageModel, prompts, leaves, packing: Packing) -> Iterator[Layout]:
-    """The prompts as layouts on the model's device, one for each forward pass."""
-    tokens = packing.tokens or TOKENS_AT_ONCE.get(lm.device.type, 4096)
-    for batch in batches(grow(prompts, leaves, packing.widest), tokens):
-        yield lay_out(batch, lm.tokenizer.pad_token_id).to(lm.device)
+def tokens_at_once(lm: LanguageModel) -> int:
+    """Padded tokens that its device reads in one pass."""
+    return TOKENS_AT_ONCE.get(lm.device.type, 4096)
 
 
 @torch.inference_mode()
@@ -42,13 +41,13 @@ def label_scores(
     Labels of one token need only their own rows of the head; longer ones are summed over their tokens.
     """
     if all(len(label) == 1 for label in labels):
-        rows = torch.tensor([label[0] for label in labels], device=lm.device)
+        tokens = torch.tensor([label[0] for label in labels], device=lm.device)
         scores, done = np.zeros((len(prompts), len(labels))), 0
-        for layout in passes(lm, prompts, [()] * len(prompts), packing):
-            hidden = hidden_states(lm, layout)
-            keys, where = list(layout.ends), np.array(list(layout.ends.values()))
-            scores[keys] = head(lm, hidden[where[:, 0], where[:, 1]], rows).cpu().numpy()
-            done += len(keys)
+        for layout in passes(lm, prompts, [()] * len(prompts), packing, tokens_at_once(lm)):
+            rows, columns = _ends(layout)
+            called = inputs(lm, layout.to(lm.device))
+            scores[list(layout.ends)] = logits_at(lm, rows, columns, tokens, **called, use_cache=False).cpu().numpy()
+            done += len(layout.ends)
             tick(done)
     else:
         scores = leaf_scores(lm, prompts, [tuple(labels)] * len(prompts), tick, packing)
@@ -64,18 +63,20 @@ def leaf_scores(
     packing: Packing = PACKED,
 ) -> np.ndarray:
     """Summed log-probabilities [n, leaves] of whole continuations; every prompt has the same number of leaves."""
-    scores, done = np.zeros((len(prompts), len(leaves[0]))), 0
-    for layout in passes(lm, prompts, leaves, packing):
-        add_leaf_scores(lm, layout, hidden_states(lm, layout), scores)
-        done += len(layout.ends)
-        tick(done)
+    scores, done = np.zeros((len(prompts), len(leaves[0]))), set()
+    for layout in passes(lm, prompts, leaves, packing, tokens_at_once(lm)):
+        layout = layout.to(lm.device)
+        target = layout.targets
+        logits = logits_at(lm, target["row"], target["column"], **inputs(lm, layout), use_cache=False)
+        add_leaf_scores(layout, logits, scores)
+        done |= layout.ends.keys()
+        tick(len(done))
     return scores
 
 
-def add_leaf_scores(lm: LanguageModel, layout: Layout, hidden: torch.Tensor, scores: np.ndarray) -> None:
-    """Add log p(token | before) of every target to `scores[key, leaf]`."""
+def add_leaf_scores(layout: Layout, logits: torch.Tensor, scores: np.ndarray) -> None:
+    """Add log p(token | before) of every target to `scores[key, leaf]`; `logits` are those of the targets."""
     target = layout.targets
-    logits = head(lm, hidden[target["row"], target["column"]])
     chosen = logits.gather(1, target["token"][:, None])[:, 0] - logits.logsumexp(1)
     np.add.at(scores, (target["key"].cpu().numpy(), target["leaf"].cpu().numpy()), chosen.double().cpu().numpy())
 
@@ -97,23 +98,43 @@ def write(
     P(no answer) is the probability of the whole abstention string (with its end), from the same pass over the prompt.
     """
     stops = stop_ids(lm, prompter) if stops is None else stops
-    leaf = (prompter.answer(abstention),) if abstention else ()
-    found: dict[int, list[int]] = {}
-    logp = np.zeros((len(prompts), 1))
-    for layout in passes(lm, prompts, [leaf] * len(prompts), packing):
-        cache = (
-            DynamicCache()
-        )  # made without the config on purpose: sliding layers keep all keys, the mask does the rest
-        hidden = hidden_states(lm, layout, cache)
-        if abstention:
-            add_leaf_scores(lm, layout, hidden, logp)
-        found |= decode(lm, layout, hidden, cache, max_new_tokens, stops)
-        tick(len(found))
+    leaves = [(prompter.answer(abstention),) if abstention else ()] * len(prompts)
+    if lm.bears_trees:
+        found, logp = _write_on_trees(lm, prompts, leaves, max_new_tokens, stops, tick, packing)
+    else:
+        found = greedy.row_by_row(lm, prompts, max_new_tokens, stops, packing.tokens or tokens_at_once(lm), tick)
+        logp = leaf_scores(lm, prompts, leaves, packing=packing) if abstention else None
     answers = []
     for key in range(len(prompts)):
         text = prompter.write(found[key]).split("\n")[0]
         answers.append(Written(tuple(found[key]), text, float(np.exp(logp[key, 0])) if abstention else None))
     return answers
+
+
+def _write_on_trees(lm, prompts, leaves, max_new_tokens, stops, tick, packing) -> tuple[dict, np.ndarray]:
+    """Greedy ids per key, and the summed log-probability of the one leaf on each prompt."""
+    found: dict[int, list[int]] = {}
+    logp = np.zeros((len(prompts), 1))
+    for layout in passes(lm, prompts, leaves, packing, tokens_at_once(lm)):
+        layout = layout.to(lm.device)
+        memory = greedy.Memory.of(layout)
+        target, ends = layout.targets, [torch.from_numpy(end).to(lm.device) for end in _ends(layout)]
+        rows, columns = (torch.cat(pair) for pair in zip((target["row"], target["column"]), ends, strict=True))
+        called = inputs(lm, layout)
+        logits = logits_at(lm, rows, columns, **called, past_key_values=memory.cache, use_cache=True)
+        hung = len(target["row"])
+        add_leaf_scores(layout, logits[:hung], logp)
+        first = logits[hung:].argmax(-1).cpu().numpy()
+        del logits
+        found |= greedy.in_step(lm, layout, memory, first, max_new_tokens, stops)
+        tick(len(found))
+    return found, logp
+
+
+def _ends(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the last token of each question, in the order of `layout.ends`."""
+    where = np.array(list(layout.ends.values()))
+    return where[:, 0], where[:, 1]
 
 
 def end_ids(lm: LanguageModel) -> set[int]:
@@ -125,59 +146,3 @@ def end_ids(lm: LanguageModel) -> set[int]:
 def stop_ids(lm: LanguageModel, prompter: Prompter) -> set[int]:
     """Ids after which an answer to a task is over: the end, and every token that holds a line break."""
     return end_ids(lm) | prompter.line_breaks()
-
-
-def decode(
-    lm, layout: Layout, hidden: torch.Tensor, cache: DynamicCache, max_new_tokens: int, stops: set[int]
-) -> dict[int, list[int]]:
-    """Greedy ids per key, all branches of all rows in step; the keys and values of the prompt are in `cache`.
-
-    Each step feeds one token per live branch, as a ragged batch [rows, live branches]; rows without any are dropped.
-    """
-    keys = list(layout.ends)
-    rows, columns = (np.array(side) for side in zip(*layout.ends.values(), strict=True))
-    branch_of = np.array([layout.branch_of[key] for key in keys])
-    depth = layout.positions[rows, columns].cpu().numpy()
-    token = head(lm, hidden[rows, columns]).argmax(-1).cpu().numpy()
-    written: dict[int, list[int]] = {key: [] for key in keys}
-    seen_branch, seen_leaf, seen_position = layout.branch, layout.leaf, layout.positions
-    live = np.arange(len(keys))
-    for step in range(max_new_tokens):
-        for index in live:
-            written[keys[index]].append(int(token[index]))
-        live = np.array([index for index in live if int(token[index]) not in stops], dtype=int)
-        if len(live) == 0 or step == max_new_tokens - 1:
-            break
-        kept = np.unique(rows[live])
-        if len(kept) < seen_branch.shape[0]:
-            chosen = torch.from_numpy(kept).to(lm.device)
-            cache.batch_select_indices(chosen)
-            seen_branch, seen_leaf, seen_position = (t[chosen] for t in (seen_branch, seen_leaf, seen_position))
-            rows = np.searchsorted(kept, rows)  # rows of finished branches point anywhere; they are never read again
-        slot = np.zeros(len(rows), dtype=int)
-        counts = np.zeros(len(kept), dtype=int)
-        for index in live:
-            slot[index] = counts[rows[index]]
-            counts[rows[index]] += 1
-        shape = (len(kept), counts.max())
-        ids, position = np.full(shape, lm.tokenizer.pad_token_id), np.zeros(shape, dtype=np.int64)
-        branch = np.full(shape, -3)  # a free slot: it sees the prefix alone and nobody sees it
-        at = (rows[live], slot[live])
-        ids[at], position[at], branch[at] = token[live], depth[live] + 1 + step, branch_of[live]
-        ids, position, branch = (
-            torch.from_numpy(array.astype(np.int64)).to(lm.device) for array in (ids, position, branch)
-        )
-        trunk = torch.full_like(branch, -1)
-        seen_branch, seen_leaf = torch.cat([seen_branch, branch], 1), torch.cat([seen_leaf, trunk], 1)
-        seen_position = torch.cat([seen_position, position], 1)
-        visible = sees(branch, trunk, seen_branch, seen_leaf)
-        out = lm.causal.base_model(
-            input_ids=ids,
-            attention_mask=masks(lm, visible, position, seen_position),
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        token = token.copy()
-        token[live] = head(lm, out[at]).argmax(-1).cpu().numpy()
-    return written

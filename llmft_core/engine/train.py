@@ -4,7 +4,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
-from llmft_core.engine.tree import PACKED, Layout, Packing, batches, grow, lay_out, masks
+from llmft_core.engine.reading import head_only_at, inputs, passes
+from llmft_core.engine.tree import PACKED, Layout, Packing
 
 TOKENS_AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # padded tokens per forward pass; a step may take several
 
@@ -97,26 +98,11 @@ class Steps(torch.utils.data.Dataset):
         return [self.lessons[i] for i in self.steps[index]]
 
 
-@contextmanager
-def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor):
-    """In this block a forward pass gives logits [n, V] at those places alone: a hook before the head gathers them."""
-    hook = lm.causal.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def answer_loss(lm: LanguageModel, layout: Layout, model: torch.nn.Module | None = None) -> torch.Tensor:
     """Summed cross-entropy in nats of all answer tokens, with gradients; `model` is a wrapper (DDP) around the same."""
     target = layout.targets
     with head_only_at(lm, target["row"], target["column"]):
-        logits = (model or lm.model)(
-            input_ids=layout.ids,
-            attention_mask=masks(lm, layout.visible(), layout.positions, layout.positions),
-            position_ids=layout.positions,
-            use_cache=False,
-        ).logits
+        logits = (model or lm.model)(**inputs(lm, layout), use_cache=False).logits
     return torch.nn.functional.cross_entropy(logits.float(), target["token"], reduction="sum")
 
 
@@ -258,6 +244,5 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> list[Layout]:
     """One step as prompt trees with the answers as leaves; rows of like length share a pass, to pad little."""
-    trees = grow([lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons], packing.widest)
-    tokens = packing.tokens or TOKENS_AT_ONCE.get(lm.device.type, 1024)
-    return [lay_out(batch, lm.tokenizer.pad_token_id) for batch in batches(trees, tokens)]
+    prompts, leaves = [lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons]
+    return list(passes(lm, prompts, leaves, packing, TOKENS_AT_ONCE.get(lm.device.type, 1024)))

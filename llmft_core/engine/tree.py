@@ -4,7 +4,7 @@
             │              └─ leaf 1        and positions go on from the parent, so that each path from
             └─ question 1 ─── leaf 0        root to leaf computes what it would compute alone.
 
-The head of the model runs only where a score or a loss needs it.
+How a model reads such a row is in `reading`.
 """
 
 from collections import defaultdict
@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from llmft_core.engine.load import LanguageModel
 from llmft_core.engine.prompts import Encoded
 
 PREFIX, OUTSIDE = -1, -2  # branch numbers of shared tokens and of padding
+FREE = -3  # branch number of a free slot: it sees the prefix alone and nobody sees it
+TRUNK = -1  # leaf number of the tokens of a question
 
 
 class Branch(NamedTuple):
@@ -79,6 +80,15 @@ def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...
     return trees
 
 
+def unfold(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]]) -> list[Tree]:
+    """Each path from root to leaf as a tree of its own, for models in which nothing can be shared."""
+    paths = []
+    for key, (prompt, hung) in enumerate(zip(prompts, leaves, strict=True)):
+        alone = [((),) * number + (leaf,) for number, leaf in enumerate(hung)] or [()]
+        paths += [Tree(prompt.prefix, (Branch(key, prompt.question, leaf),)) for leaf in alone]
+    return paths
+
+
 def batches(trees: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
     """Trees in batches of at most `tokens` padded tokens, longest first, so that the rows of a batch are alike."""
     batch: list[Tree] = []
@@ -123,7 +133,7 @@ class Layout:
 def sees(branch_q, leaf_q, branch_k, leaf_k) -> torch.Tensor:
     """[B, Q, K]: a key is shared, or lies on the query's own branch and there on the trunk or on the same leaf."""
     on_branch = branch_q[:, :, None] == branch_k[:, None, :]
-    on_leaf = (leaf_k[:, None, :] == -1) | (leaf_q[:, :, None] == leaf_k[:, None, :])
+    on_leaf = (leaf_k[:, None, :] == TRUNK) | (leaf_q[:, :, None] == leaf_k[:, None, :])
     return (branch_k[:, None, :] == PREFIX) | (on_branch & on_leaf)
 
 
@@ -131,7 +141,7 @@ def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
     """Put trees side by side as the rows of one batch, padded at the right."""
     width = max(tree.length for tree in trees)
     ids = np.full((len(trees), width), pad, dtype=np.int64)
-    positions, leaf = np.zeros_like(ids), np.full_like(ids, -1)
+    positions, leaf = np.zeros_like(ids), np.full_like(ids, TRUNK)
     branch = np.full_like(ids, OUTSIDE)
     ends, branch_of, targets = {}, {}, []
     for row, tree in enumerate(trees):
@@ -145,6 +155,8 @@ def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
             at += len(question)
             ends[key], branch_of[key], end = (row, at - 1), number, at - 1
             for leaf_number, tokens in enumerate(leaves):
+                if not tokens:
+                    continue  # it hangs in another row (`unfold`)
                 body = len(tokens) - 1
                 ids[row, at : at + body], branch[row, at : at + body] = tokens[:-1], number
                 positions[row, at : at + body], leaf[row, at : at + body] = range(depth, depth + body), leaf_number
@@ -155,47 +167,3 @@ def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
     named = dict(zip(("row", "column", "token", "key", "leaf"), columns, strict=True))
     tensors = (torch.from_numpy(array) for array in (ids, positions, branch, leaf))
     return Layout(*tensors, ends=ends, targets=named, branch_of=branch_of)
-
-
-def masks(lm: LanguageModel, visible: torch.Tensor, positions_q: torch.Tensor, positions_k: torch.Tensor):
-    """The attention mask in the form that this architecture takes: 4-D, with a sliding-window twin for Gemma-2.
-
-    `visible` is [B, Q, K]; sdpa takes booleans, eager attention adds a float mask.
-    """
-    config = lm.causal.config
-    full = _as_mask(lm, visible)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if "sliding_attention" not in kinds:
-        return full
-    near = positions_q[:, :, None] - positions_k[:, None, :] < config.sliding_window
-    return {"full_attention": full, "sliding_attention": full if bool(near.all()) else _as_mask(lm, visible & near)}
-
-
-def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
-    if lm.causal.config._attn_implementation == "sdpa":
-        return visible[:, None]
-    dtype = lm.causal.dtype
-    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], torch.finfo(dtype).min)
-
-
-def hidden_states(lm: LanguageModel, layout: Layout, cache=None) -> torch.Tensor:
-    """Last hidden states [B, T, H] of a layout; with `cache`, keys and values are kept there."""
-    return lm.causal.base_model(
-        input_ids=layout.ids,
-        attention_mask=masks(lm, layout.visible(), layout.positions, layout.positions),
-        position_ids=layout.positions,
-        past_key_values=cache,
-        use_cache=cache is not None,
-    ).last_hidden_state
-
-
-def head(lm: LanguageModel, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits in float32 for hidden states [n, H]: over the vocabulary, or over the token ids `rows` alone."""
-    output = lm.causal.get_output_embeddings()
-    if rows is None:
-        logits = output(hidden)
-    else:
-        bias = None if output.bias is None else output.bias[rows]
-        logits = torch.nn.functional.linear(hidden, output.weight[rows], bias)
-    cap = getattr(lm.causal.config, "final_logit_softcapping", None)
-    return logits.float() if not cap else cap * torch.tanh(logits.float() / cap)

@@ -80,6 +80,8 @@ def caption(task: Task, metrics: dict) -> str:
         says.append(_trivial(task, metrics))
     if metrics.get("truncated"):
         says.append(f"{words.count(metrics['truncated'])} prompts had their paragraph cut to fit.")
+    if metrics.get("prompt_tree") is False:
+        says.append("Prompts cannot share a row in this model: each had a row of its own.")
     if (metrics.get("leakage") or {}).get("share") is not None:
         says.append(f"Leakage: {leakage(metrics['leakage'])}.")
     return html.note(" ".join(filter(None, says)))

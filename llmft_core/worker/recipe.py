@@ -11,9 +11,9 @@ from transformers import set_seed
 
 from llmft_core import files, tasks
 from llmft_core.config import RunConfig
-from llmft_core.engine import data, evaluate, load, train, weights
+from llmft_core.engine import data, evaluate, exact, load, train, weights
 from llmft_core.engine.prompts import Prompter
-from llmft_core.events import Evaluated, Event, Stage, Step
+from llmft_core.events import Evaluated, Event, Note, Stage, Step
 from llmft_core.runs import Cancelled, Run
 from llmft_core.worker import cache, provenance, report
 from llmft_core.worker.lessons import Lessons
@@ -53,6 +53,8 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
     config, telling = run.config.resolved(), Telling(say, should_stop)
     with telling.stage("loading"):
         parts = Lessons(config)
+    if not parts.lm.bears_trees:
+        say(Note(exact.slower(parts.lm)))
     before = zero_shot(parts, telling)
     plain, total = next_token_logits(parts), parts.lm.model.num_parameters()
     trainable, seen = learn(parts, run.path, telling, resume)
@@ -71,6 +73,7 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
         "leakage": parts.data.leakage,
         "truncated": int(before["truncated"].sum()),
         "side_proof": proof,
+        "prompt_tree": parts.lm.bears_trees,
         **times(telling, len(before), seen),
     }
     both = pd.concat([before.assign(side="zero_shot"), after.assign(side="fine_tuned")], ignore_index=True)
@@ -222,5 +225,6 @@ def evaluate_only(request: dict) -> dict:
         "source": test.source,
         "seed": request["seed"],
         "device": str(lm.device),
+        "prompt_tree": lm.bears_trees,
         "truncated": int(rows["truncated"].sum()),
     }

@@ -8,7 +8,7 @@ import torch
 
 from llmft_core import metrics, statistics
 from llmft_core.engine import evaluate
-from llmft_core.engine.load import LanguageModel
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
 from llmft_core.tasks.base import Example, Task
 

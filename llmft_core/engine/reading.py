@@ -1,0 +1,109 @@
+"""How a model reads a layout: what it is called with, and its logits at the places that matter and nowhere else."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from llmft_core.engine.language_model import LanguageModel
+from llmft_core.engine.prompts import Encoded
+from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
+
+MEMORIES = ("past_key_values", "cache_params", "state")  # what architectures call that which they remember
+
+
+def passes(
+    lm: LanguageModel,
+    prompts: Sequence[Encoded],
+    leaves: Sequence[tuple[tuple[int, ...], ...]],
+    packing: Packing,
+    tokens: int,
+) -> Iterator[Layout]:
+    """The prompts as layouts, one for each forward pass of at most `tokens` padded tokens (or those of `packing`).
+
+    Prompts that begin alike share a row if the model bears it.
+    """
+    trees = grow(prompts, leaves, packing.widest) if lm.bears_trees else unfold(prompts, leaves)
+    for batch in batches(trees, packing.tokens or tokens):
+        yield lay_out(batch, lm.tokenizer.pad_token_id)
+
+
+def inputs(lm: LanguageModel, layout: Layout) -> dict:
+    """What the model is called with. Plain rows need no mask: no token sees the padding at its right."""
+    if not lm.bears_trees:
+        return {"input_ids": layout.ids}
+    return {
+        "input_ids": layout.ids,
+        "attention_mask": masks(lm, layout.visible(), layout.positions, layout.positions),
+        "position_ids": layout.positions,
+    }
+
+
+def masks(lm: LanguageModel, visible: torch.Tensor, positions_q: torch.Tensor, positions_k: torch.Tensor):
+    """The attention mask in the form that this architecture takes: 4-D, or one for each kind of layer.
+
+    `visible` is [B, Q, K]; sdpa takes booleans, eager attention adds a float mask. A sliding window (of all layers, or
+    of those that `layer_types` names) counts positions, not places in the row.
+    """
+    config = lm.causal.config.get_text_config()
+    kinds, window = set(getattr(config, "layer_types", None) or ()), getattr(config, "sliding_window", None)
+    full = _as_mask(lm, visible)
+    if not window or (kinds and "sliding_attention" not in kinds):
+        return full
+    near = positions_q[:, :, None] - positions_k[:, None, :] < window
+    sliding = full if bool(near.all()) else _as_mask(lm, visible & near)
+    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
+
+
+def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
+    if lm.causal.config._attn_implementation == "sdpa":
+        return visible[:, None]
+    dtype = lm.causal.dtype
+    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], torch.finfo(dtype).min)
+
+
+@contextmanager
+def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, tokens: torch.Tensor | None = None):
+    """In this block a forward pass gives logits [n, V] at those places alone, or [n, len(tokens)] of those token ids.
+
+    The model's own code goes on from there, so that logits which it scales or caps are what they always are.
+    """
+    head = lm.causal.get_output_embeddings()
+    hooks = [head.register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))]
+    is_plain = type(head) is torch.nn.Linear and "forward" not in vars(head)
+    if tokens is not None and is_plain:  # only their rows of the matrix: a vocabulary can be 256 thousand
+        bias = None if head.bias is None else head.bias[tokens]
+        head.forward = lambda hidden: torch.nn.functional.linear(hidden, head.weight[tokens], bias)
+    elif tokens is not None:
+        hooks.append(head.register_forward_hook(lambda *called: called[-1][..., tokens]))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if tokens is not None and is_plain:
+            del head.forward
+
+
+def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
+    """Logits in float32 at those places, over the vocabulary or `tokens` alone, of the model called with `called`."""
+    with head_only_at(lm, rows, columns, tokens):
+        return lm.causal(**called).logits.float()
+
+
+def follow(lm: LanguageModel, ids: torch.Tensor, past: dict) -> tuple[torch.Tensor, dict]:
+    """Logits [B, V] of what comes after `ids` [B, n], read after what `past` holds ({} at first); and the new past.
+
+    Rows are of equal length. The model remembers in its own way; one that remembers nothing reads all of it again.
+    """
+    seen = torch.cat([past["seen"], ids], 1) if past else ids
+    memory = {name: past[name] for name in MEMORIES if name in past}
+    fresh = ids if memory else seen
+    called = {"input_ids": fresh, "use_cache": True, **memory}
+    if "position_ids" in inspect.signature(lm.causal.forward).parameters:
+        places = torch.arange(seen.shape[1] - fresh.shape[1], seen.shape[1], device=ids.device)
+        called["position_ids"] = places.expand_as(fresh)
+    with head_only_at(lm, torch.arange(len(ids), device=ids.device), -1):
+        out = lm.causal(**called)
+    return out.logits.float(), {"seen": seen} | {name: out[name] for name in MEMORIES if out.get(name) is not None}
