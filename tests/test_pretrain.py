@@ -2,12 +2,15 @@
 
 import json
 import lzma
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmft_core.engine import pretrain
+from llmft_core.engine.pretraining import corpus
 
 TEXT = "<|doc|>\n".join(
     f"The {animal} lives by the {place}. Every morning the {animal} walks to the {place} and drinks.\n"
@@ -59,15 +62,27 @@ def test_resume_goes_on_from_the_checkpoint(tmp_path, text, capsys):
     capsys.readouterr()
     pretrain.pretrain([text], out, recipe(steps=8, save_every=8), resume=True)
     assert (out / "checkpoints" / "checkpoint-8").exists()
+    assert '"step": 4,' not in capsys.readouterr().out.replace('"step": 40', "")  # its steps were not taken again
 
 
-def test_no_token_sees_another_document():
-    bos = 1
-    rows = [torch.tensor([1, 5, 6, 1, 7, 8]).numpy().astype("uint16")]
-    batch = pretrain.collate(rows, bos)
-    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
-    assert not batch["attention_mask"][0, 0, 3:, :3].any()
-    assert batch["labels"].tolist() == [[-100, 5, 6, -100, 7, 8]]
+def test_resumed_optimizer_is_the_one_that_was_saved(tmp_path, text):
+    whole = pretrain.pretrain([text], tmp_path / "whole", recipe(steps=8, decay=0.25))
+    half = tmp_path / "half"
+    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25))
+    shutil.rmtree(half / "checkpoints" / "checkpoint-8")
+    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25), resume=True)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (half, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_documents_with_evaluation_text_are_left_out(tmp_path, text):
+    held_out = corpus.grams("Every morning the fox walks to the river and drinks. " * 2)
+    out = pretrain.pretrain([text], tmp_path / "model", recipe(), held_out=held_out)
+    about = json.loads((out / "pretraining.json").read_text())
+    assert (about["documents"], about["left_out"]) == (20, 0)  # no document says it twice
+    held_out = corpus.grams("fox lives by the river. Every morning the fox walks to the river and drinks.")
+    out = pretrain.pretrain([text], tmp_path / "other", recipe(), held_out=held_out)
+    assert json.loads((out / "pretraining.json").read_text())["left_out"] == 1
 
 
 def test_bits_per_byte_of_a_uniform_model_is_the_log_of_its_vocabulary(tmp_path, text):

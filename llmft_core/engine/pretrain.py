@@ -1,13 +1,12 @@
 """Pretrain a small Llama from plain text: a byte-level BPE tokenizer, then a causal language model, in Hub format."""
 
 import json
-import lzma
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -21,11 +20,18 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-DOCUMENT_BREAK = "<|doc|>"
+from llmft_core.engine.pretraining import corpus, practice, rows
+from llmft_core.engine.pretraining.corpus import Document
+from llmft_core.engine.pretraining.optimizer import MuonAdamW
+from llmft_core.engine.pretraining.rows import Piece
+from llmft_core.tasks import squad_v2
+from llmft_core.tasks.base import Example
+
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 USER, ASSISTANT, SYSTEM = "<|user|>", "<|assistant|>", "<|system|>"
 SHARD_SIZE = "9MB"  # a Space takes no file over 10 MB without large-file storage
-LONGEST_PIECE = 20_000  # characters: a novel becomes many pieces, so that shuffling mixes it with the rest
+LONGEST_PASSAGE = 260  # tokens; a longer one is practised on no more than its questions would be worth
+SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -43,57 +49,22 @@ class Recipe:
     vocabulary: int = 8192
     hidden: int = 256
     intermediate: int = 704
-    layers: int = 4
+    layers: int = 6
     heads: int = 4
     key_value_heads: int = 2
     context: int = 1024
-    block: int = 256
-    batch_size: int = 16
-    steps: int = 2400
-    learning_rate: float = 2e-3
+    block: int = 384
+    batch_size: int = 20
+    steps: int = 2600
+    learning_rate: float = 3e-3
+    decay: float = 0.3
+    exercises: float = 0.45
     seed: int = 1
-    save_every: int = 200
-
-
-def documents(path: Path) -> Iterator[str]:
-    """The documents of one text file (.txt, or .txt.xz), split at lines that hold only `<|doc|>`."""
-    opener = lzma.open if path.suffix == ".xz" else open
-    lines: list[str] = []
-    with opener(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            if line.strip() == DOCUMENT_BREAK:
-                yield from _pieces("".join(lines))
-                lines = []
-            else:
-                lines.append(line)
-    yield from _pieces("".join(lines))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    text = text.strip("\ufeff \n")
-    for start in range(0, len(text), LONGEST_PIECE):
-        yield text[start : start + LONGEST_PIECE]
-
-
-def read_corpus(paths: list[Path], seed: int) -> list[str]:
-    """All documents of all files, shuffled. Raises ValueError for a file that is missing, not text, or empty."""
-    corpus: list[str] = []
-    for path in paths:
-        try:
-            found = list(documents(path))
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such text file; give --text the path of a .txt or .txt.xz file.") from None
-        except (UnicodeDecodeError, lzma.LZMAError):
-            raise ValueError(f"{path}: not UTF-8 text; give --text a .txt or .txt.xz file.") from None
-        if not any(found):
-            raise ValueError(f"{path}: the file holds no text.")
-        corpus += [text for text in found if text]
-    order = np.random.default_rng(seed).permutation(len(corpus))
-    return [corpus[i] for i in order]
+    save_every: int = 50
 
 
 def train_tokenizer(
-    corpus: list[str], vocabulary: int, context: int, sample_bytes: int = 40_000_000
+    texts: list[Document], vocabulary: int, context: int, sample_bytes: int = 40_000_000
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with BOS in front, learnt on the first `sample_bytes` characters of the corpus."""
     tokenizer = Tokenizer(models.BPE())
@@ -105,8 +76,12 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    ends = np.cumsum([len(text) for text in corpus])
-    sample = corpus[: int(np.searchsorted(ends, sample_bytes)) + 1]
+    sample, size = [], 0
+    for text, _ in texts:
+        sample += [text, practice.cut_into_tokens(text)] if len(sample) % 3 == 0 else [text]
+        size += len(text)
+        if size > sample_bytes:
+            break
     tokenizer.train_from_iterator(sample, trainer)
     bos = tokenizer.token_to_id(BOS)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -119,52 +94,73 @@ def train_tokenizer(
         pad_token=PAD,
         chat_template=CHAT_TEMPLATE,
         model_max_length=context,
-        task_prompt="plain",  # the template is there to chat with; the text it learnt from held no chats
+        task_prompt="plain",  # the template is for chats; tasks are practised in plain text
         clean_up_tokenization_spaces=False,
     )
 
 
-def pack(corpus: list[str], tokenizer: PreTrainedTokenizerFast, block: int, blocks: int) -> np.ndarray:
-    """uint16 token ids, shape [blocks or fewer, block]: documents as BOS … EOS, end to end, cut into equal blocks."""
-    need, ids, total = block * blocks, [], 0
-    for start in range(0, len(corpus), 512):
-        for piece in tokenizer(corpus[start : start + 512], add_special_tokens=False, verbose=False)["input_ids"]:
-            ids.append(np.array([tokenizer.bos_token_id, *piece, tokenizer.eos_token_id], dtype=np.uint16))
-            total += len(piece) + 2
-        if total >= need:
-            break
-    stream = np.concatenate(ids)[:need]
-    full = len(stream) // block
-    if full == 0:
-        raise ValueError(f"The text gives only {len(stream)} tokens, less than one block of {block}; add text.")
-    return stream[: full * block].reshape(full, block)
+class Teacher:
+    """Turns documents into pieces of token ids: plain text, reading practice, ratings and chats."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], seed: int):
+        self.tokenizer, self.chats, self.dice = tokenizer, chats, random.Random(seed)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids without BOS."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def text(self, texts: list[Document]) -> Iterator[Piece]:
+        """Every document once, as BOS … EOS; some reviews cut into tokens, and a chat now and then."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        for text, _ in texts:
+            apart = self.dice.random() < SPELT_APART and practice.is_review(text)
+            yield rows.plain([bos, *self.ids(practice.cut_into_tokens(text) if apart else text), eos])
+            if self.chats and self.dice.random() < 0.25:
+                turns = self.dice.choice(self.chats)
+                yield rows.plain(self.ids(self.tokenizer.apply_chat_template(turns, tokenize=False)))
+
+    def exercises(self, texts: list[Document]) -> Iterator[Piece]:
+        """Reading practice from articles and ratings from reviews, round and round with new questions each time."""
+        while True:
+            asked = 0
+            for text, _ in texts:
+                for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
+                    asked += 1
+                    yield piece
+            if not asked:
+                return
+
+    def _reading(self, text: str) -> Iterator[Piece]:
+        for passage, questions in practice.exercises(text, self.dice):
+            first, branches = None, []
+            for question, answer in questions:
+                prompt = squad_v2.prompt(Example("", "", passage, question, ()))
+                first = first or [self.tokenizer.bos_token_id, *self.ids(prompt.prefix)]
+                branches.append((self.ids(prompt.question), self._answer(answer or squad_v2.ABSTENTION)))
+            if len(first) <= LONGEST_PASSAGE:
+                yield rows.exercise(first, branches)
+
+    def _ratings(self, text: str) -> Iterator[Piece]:
+        for some, rating in practice.rated_pieces(text, self.dice):
+            some = practice.cut_into_tokens(some) if self.dice.random() < 0.6 else some
+            prompt = f"How good is this film, out of ten?\n{some}\nRating:"
+            yield rows.exercise([self.tokenizer.bos_token_id], [(self.ids(prompt), self._answer(rating))])
+
+    def _answer(self, text: str) -> list[int]:
+        return [*self.ids(f" {text}"), self.tokenizer.eos_token_id]
 
 
-class Blocks(torch.utils.data.Dataset):
-    """Packed blocks as training items."""
+class Rows(torch.utils.data.Dataset):
+    """Packed rows as training items."""
 
-    def __init__(self, blocks: np.ndarray):
-        self.blocks = blocks
+    def __init__(self, packed: list[rows.Row]):
+        self.packed = packed
 
     def __len__(self) -> int:
-        return len(self.blocks)
+        return len(self.packed)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.blocks[index]
-
-
-def collate(rows: list[np.ndarray], bos: int) -> dict[str, torch.Tensor]:
-    """A batch in which no token sees another document: boolean mask [B, 1, T, T], positions restart at each BOS."""
-    ids = torch.from_numpy(np.stack(rows).astype(np.int64))
-    length = ids.shape[1]
-    starts = ids.eq(bos)
-    document = starts.cumsum(1)
-    index = torch.arange(length).expand_as(ids)
-    first = torch.where(starts, index, torch.zeros_like(index)).cummax(1).values
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    mask = document[:, None, :, None].eq(document[:, None, None, :]) & causal
-    labels = ids.masked_fill(starts, -100)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": index - first, "labels": labels}
+    def __getitem__(self, index: int) -> rows.Row:
+        return self.packed[index]
 
 
 class Progress(TrainerCallback):
@@ -175,6 +171,17 @@ class Progress(TrainerCallback):
             json.dumps({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
             flush=True,
         )
+
+
+class WeightedTrainer(Trainer):
+    """Trainer whose loss is the mean cross-entropy per unit of weight: answers count more than the text around them."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels, weights = inputs.pop("labels"), inputs.pop("weights").float()
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        loss = (each * weights.flatten()).sum() / weights.sum()
+        return (loss, None) if return_outputs else loss
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -196,60 +203,85 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
     )
 
 
-def pretrain(text: list[Path], out: Path, recipe: Recipe, resume: bool = False) -> Path:
+def has_bf16() -> bool:
+    """Whether this machine multiplies bf16 matrices in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
+    """A trapezoid: up, level, and down over the last `decay` of the steps. A longer run goes on from the level part."""
+    down = math.ceil(recipe.steps * recipe.decay)
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": down, "decay_type": "linear"},
+        warmup_steps=min(100, math.ceil(recipe.steps / 20)),
+        max_grad_norm=1.0,
+        bf16=has_bf16(),
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=recipe.save_every,
+        save_total_limit=2,
+        train_sampling_strategy="sequential",  # the rows are shuffled already, and a resumed run must see the next ones
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=recipe.seed,
+    )
+
+
+def pretrain(
+    text: list[Path],
+    out: Path,
+    recipe: Recipe,
+    resume: bool = False,
+    chats: Path | None = None,
+    held_out: Set[int] = frozenset(),
+) -> Path:
     """Train tokenizer and model on `text`, write an ordinary Hub-format folder (bf16 safetensors) to `out`.
 
-    Checkpoints lie in `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer
-    that it began with. Raises ValueError for text that cannot be read.
+    Documents that share a run of 13 words with `held_out` (see `corpus.evaluation_grams`) are left out. Checkpoints lie in
+    `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer that it began with; more
+    `steps` than before go on in the same order. Raises ValueError for text that cannot be read.
     """
     set_seed(recipe.seed)
-    corpus = read_corpus(text, recipe.seed)
+    found = corpus.read(text, recipe.seed)
+    texts = [document for document in found if not corpus.shares(document.text, held_out)]
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = out / "checkpoints"
     if resume and (out / "tokenizer.json").exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        tokenizer = train_tokenizer(corpus, recipe.vocabulary, recipe.context)
+        tokenizer = train_tokenizer(texts, recipe.vocabulary, recipe.context)
         tokenizer.save_pretrained(out)
-    blocks = pack(corpus, tokenizer, recipe.block, recipe.steps * recipe.batch_size)
-    del corpus
+    teacher = Teacher(tokenizer, json.loads(chats.read_text(encoding="utf-8")) if chats else [], recipe.seed)
+    packed = rows.pack(
+        teacher.exercises(texts), teacher.text(texts), recipe.block, recipe.steps * recipe.batch_size, recipe.exercises
+    )
+    if not packed:
+        raise ValueError(f"The text gives less than one block of {recipe.block} tokens; add text.")
     model = new_model(recipe, tokenizer)
-    on_gpu = torch.cuda.is_available()
-    trainer = Trainer(
+    trainer = WeightedTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(checkpoints),
-            max_steps=recipe.steps,
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=min(200, math.ceil(recipe.steps / 20)),
-            weight_decay=0.1,
-            adam_beta2=0.95,
-            max_grad_norm=1.0,
-            bf16=on_gpu,
-            use_cpu=not on_gpu,
-            optim="adamw_torch_fused",
-            logging_steps=20,
-            save_steps=recipe.save_every,
-            save_total_limit=1,
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            seed=recipe.seed,
-        ),
-        train_dataset=Blocks(blocks),
-        data_collator=lambda rows: collate(rows, tokenizer.bos_token_id),
+        args=arguments(recipe, checkpoints),
+        train_dataset=Rows(packed),
+        data_collator=rows.collate,
+        optimizers=(MuonAdamW(model, recipe.learning_rate, weight_decay=0.1), None),
         callbacks=[Progress()],
     )
     trainer.remove_callback(PrinterCallback)
     has_checkpoint = any(checkpoints.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=True if resume and has_checkpoint else None)
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
-    (out / "pretraining.json").write_text(
-        json.dumps({**asdict(recipe), "text": [path.name for path in text], "tokens": int(blocks.size)}, indent=2)
-        + "\n"
-    )
+    about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
+    about |= {"documents": len(texts), "left_out": len(found) - len(texts)}
+    (out / "pretraining.json").write_text(json.dumps(asdict(recipe) | about, indent=2) + "\n", encoding="utf-8")
     return out
 
 
