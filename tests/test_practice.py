@@ -40,7 +40,7 @@ def test_question_does_not_give_its_answer_away(dice):
 
 
 def test_rating_is_cut_out_of_what_is_rated(dice):
-    review = "I saw this film with my aunt last week. The plot is thin as paper. A dull walk in the rain. I give it 3/10."
+    review = "I saw this film with my aunt last week. The plot is thin as paper. A dull walk in rain. I give it 3/10."
     found = practice.rated_pieces(review, dice)
     assert found and {rating for _, rating in found} == {"3"}
     assert all("3" not in some for some, _ in found)

@@ -51,7 +51,7 @@ def pretrain(
     ] = None,
     held_out: Annotated[
         str | None,
-        typer.Option("--held-out", help="Data folder whose evaluation examples must not be in the text.", metavar="DIR"),
+        typer.Option("--held-out", help="Data folder whose evaluation examples the text must not hold.", metavar="DIR"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     **settings,

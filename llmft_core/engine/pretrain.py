@@ -2,13 +2,11 @@
 
 import json
 import math
-import random
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -20,26 +18,12 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine.pretraining import corpus, practice, rows
-from llmft_core.engine.pretraining.corpus import Document
+from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
-from llmft_core.engine.pretraining.rows import Piece
-from llmft_core.tasks import squad_v2
-from llmft_core.tasks.base import Example
+from llmft_core.engine.pretraining.teacher import Teacher
+from llmft_core.engine.pretraining.tokenizer import train_tokenizer
 
-BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
-USER, ASSISTANT, SYSTEM = "<|user|>", "<|assistant|>", "<|system|>"
 SHARD_SIZE = "9MB"  # a Space takes no file over 10 MB without large-file storage
-LONGEST_PASSAGE = 260  # tokens; a longer one is practised on no more than its questions would be worth
-SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
-
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}"
-    "<|assistant|>{% generation %}{{ message['content'] | trim }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}<|{{ message['role'] }}|>{{ message['content'] | trim }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -61,93 +45,6 @@ class Recipe:
     exercises: float = 0.45
     seed: int = 1
     save_every: int = 50
-
-
-def train_tokenizer(
-    texts: list[Document], vocabulary: int, context: int, sample_bytes: int = 40_000_000
-) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with BOS in front, learnt on the first `sample_bytes` characters of the corpus."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[PAD, BOS, EOS, SYSTEM, USER, ASSISTANT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    sample, size = [], 0
-    for text, _ in texts:
-        sample += [text, practice.cut_into_tokens(text)] if len(sample) % 3 == 0 else [text]
-        size += len(text)
-        if size > sample_bytes:
-            break
-    tokenizer.train_from_iterator(sample, trainer)
-    bos = tokenizer.token_to_id(BOS)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, bos)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=context,
-        task_prompt="plain",  # the template is for chats; tasks are practised in plain text
-        clean_up_tokenization_spaces=False,
-    )
-
-
-class Teacher:
-    """Turns documents into pieces of token ids: plain text, reading practice, ratings and chats."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], seed: int):
-        self.tokenizer, self.chats, self.dice = tokenizer, chats, random.Random(seed)
-
-    def ids(self, text: str) -> list[int]:
-        """Token ids without BOS."""
-        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-    def text(self, texts: list[Document]) -> Iterator[Piece]:
-        """Every document once, as BOS … EOS; some reviews cut into tokens, and a chat now and then."""
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        for text, _ in texts:
-            apart = self.dice.random() < SPELT_APART and practice.is_review(text)
-            yield rows.plain([bos, *self.ids(practice.cut_into_tokens(text) if apart else text), eos])
-            if self.chats and self.dice.random() < 0.25:
-                turns = self.dice.choice(self.chats)
-                yield rows.plain(self.ids(self.tokenizer.apply_chat_template(turns, tokenize=False)))
-
-    def exercises(self, texts: list[Document]) -> Iterator[Piece]:
-        """Reading practice from articles and ratings from reviews, round and round with new questions each time."""
-        while True:
-            asked = 0
-            for text, _ in texts:
-                for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
-                    asked += 1
-                    yield piece
-            if not asked:
-                return
-
-    def _reading(self, text: str) -> Iterator[Piece]:
-        for passage, questions in practice.exercises(text, self.dice):
-            first, branches = None, []
-            for question, answer in questions:
-                prompt = squad_v2.prompt(Example("", "", passage, question, ()))
-                first = first or [self.tokenizer.bos_token_id, *self.ids(prompt.prefix)]
-                branches.append((self.ids(prompt.question), self._answer(answer or squad_v2.ABSTENTION)))
-            if len(first) <= LONGEST_PASSAGE:
-                yield rows.exercise(first, branches)
-
-    def _ratings(self, text: str) -> Iterator[Piece]:
-        for some, rating in practice.rated_pieces(text, self.dice):
-            some = practice.cut_into_tokens(some) if self.dice.random() < 0.6 else some
-            prompt = f"How good is this film, out of ten?\n{some}\nRating:"
-            yield rows.exercise([self.tokenizer.bos_token_id], [(self.ids(prompt), self._answer(rating))])
-
-    def _answer(self, text: str) -> list[int]:
-        return [*self.ids(f" {text}"), self.tokenizer.eos_token_id]
 
 
 class Rows(torch.utils.data.Dataset):
@@ -246,7 +143,7 @@ def pretrain(
 ) -> Path:
     """Train tokenizer and model on `text`, write an ordinary Hub-format folder (bf16 safetensors) to `out`.
 
-    Documents that share a run of 13 words with `held_out` (see `corpus.evaluation_grams`) are left out. Checkpoints lie in
+    Documents that share a run of 13 words with `held_out` (`corpus.evaluation_grams`) are left out. Checkpoints lie in
     `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer that it began with; more
     `steps` than before go on in the same order. Raises ValueError for text that cannot be read.
     """

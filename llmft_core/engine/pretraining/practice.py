@@ -13,8 +13,9 @@ NAME = re.compile(r"\b[A-Z][\w’'-]+(?:\s(?:(?:of|the|and|de|von|for|in)\s){0,2
 PHRASE = re.compile(r"\b(?:an?|the|its|his|her|their|by|of|as|with|for)\s((?:[a-z-]{3,}\s){0,2}[a-z-]{4,})\b")
 YEAR = re.compile(r"(?:1[0-9]|20)\d\d")
 STOP = frozenset(
-    "a an and are as at be been but by for from had has have he her his in is it its of on or s she that the their they "
-    "this to was were which who will with would also".split()
+    ("a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "for", "from", "had", "has", "have", "he", "her")
+    + ("his", "in", "is", "it", "its", "of", "on", "or", "s", "she", "that", "the", "their", "they", "this", "to")
+    + ("was", "were", "which", "who", "will", "with", "would", "also")
 )
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
@@ -69,7 +70,7 @@ def ask(sentence: str, span: tuple[int, int, str], dice: random.Random) -> str:
     start, end, kind = span
     left, right = sentence[:start].split(), sentence[end:].rstrip(".!?\"' ").split()
     left, right = left[-dice.randint(4, 12) :], right[: dice.randint(3, 9)]
-    left, right = ([word.strip(",;:()\"") for word in side if dice.random() > _drop(word)] for side in (left, right))
+    left, right = ([word.strip(',;:()"') for word in side if dice.random() > _drop(word)] for side in (left, right))
     if left and not left[0].isupper() and left[0].lower() in STOP:
         left[0] = left[0].lower()
     wh = _question_word(sentence[start:end], kind, dice)
@@ -90,14 +91,16 @@ def _drop(word: str) -> float:
 
 def _question_word(answer: str, kind: str, dice: random.Random) -> str:
     if kind == "number":
-        return dice.choice(["when", "what year", "in what year"] if YEAR.fullmatch(answer) else ["how many", "how much"])
+        return dice.choice(
+            ["when", "what year", "in what year"] if YEAR.fullmatch(answer) else ["how many", "how much"]
+        )
     if kind == "name":
         return dice.choice(["who", "what", "which", "who", "where"])
     return dice.choice(["what", "what", "which", "what type of", "how"])
 
 
 def exercises(text: str, dice: random.Random) -> list[Exercise]:
-    """Reading practice over one document: some questions of each passage are answered only by another of its passages."""
+    """Reading practice over one document; some questions about a passage are answered by another of its passages."""
     parts = passages(text, dice)
     found = []
     for index, part in enumerate(parts):

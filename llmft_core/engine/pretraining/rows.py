@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 def pack(solid: Iterator[Piece], text: Iterator[Piece], block: int, rows: int, exercises: float) -> list[Row]:
-    """At most `rows` rows: exercises while their share of the tokens is below `exercises`, plain text, cut to fit, else.
+    """At most `rows` rows: whole exercises up to their share `exercises` of the tokens, and plain text, cut to fit.
 
     Stops early when the text ends.
     """
@@ -82,7 +82,11 @@ def _row(parts: list[Piece]) -> Row:
     joined = ([value for part in parts for value in part[field]] for field in range(4))
     ids, positions, branch, weight = joined
     return Row(
-        np.array(ids, np.uint16), np.array(positions, np.int16), number, np.array(branch, np.int8), np.array(weight, np.int8)
+        np.array(ids, np.uint16),
+        np.array(positions, np.int16),
+        number,
+        np.array(branch, np.int8),
+        np.array(weight, np.int8),
     )
 
 
