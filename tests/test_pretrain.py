@@ -106,3 +106,16 @@ def test_text_that_cannot_be_read_is_named(tmp_path, content, words):
     with pytest.raises(ValueError, match=words):
         pretrain.pretrain([path], tmp_path / "model", recipe())
     assert not (tmp_path / "model").exists()
+
+
+def test_overlap_counts_the_documents_that_hold_evaluation_text(tmp_path, text):
+    sentence = "the otter lives by the mill . every morning the otter walks to the mill"
+    passage = "Nobody in the village knew who had painted the little boat blue and red that night."
+    files = {
+        "sst2": {"idx": 0, "sentence": sentence, "label": 1},
+        "squad_v2": {"id": "a", "title": "", "context": passage, "question": "Who?", "answers": {"text": []}},
+    }
+    for task, row in files.items():
+        (tmp_path / task).mkdir()
+        (tmp_path / task / "validation.jsonl").write_text(json.dumps(row) + "\n")
+    assert corpus.overlap([text], tmp_path) == {"animals.txt.xz": {"documents": 20, "shared": 1}}
