@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from playwright.sync_api import Page, sync_playwright
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -19,7 +20,6 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 120.0  # seconds for the server to answer on a busy machine
 HARMLESS = ("favicon",)
 
 

@@ -112,7 +112,7 @@ def test_results_and_weights_of_the_shipped_run(app: Watched, task):
 def test_a_click_on_the_map_chooses_the_cell(app: Watched):
     page = app.open(f"run={shipped('sst2').name}&tab=weights", READY["weights"])
     page.wait_for_selector("#heat .js-plotly-plot .nsewdrag")
-    page.wait_for_timeout(1500)  # the listener looks for the figure twice a second
+    page.wait_for_function("document.querySelector('#heat .js-plotly-plot').heard")  # somebody listens to its clicks
     before = page.input_value("#cell input")
     box = page.locator("#heat .nsewdrag").first.bounding_box()
     page.mouse.click(box["x"] + 12, box["y"] + 12)

@@ -1,11 +1,11 @@
 """A real worker process trains tiny random models on the CPU: a whole run, its files, a stop, a resume, bad input."""
 
 import json
-import time
 
 import pandas as pd
 import pytest
 import tiny
+from patience import PATIENCE, until
 from safetensors import safe_open
 
 from llmft_core import config, jobs, runs
@@ -86,10 +86,8 @@ def test_stopped_run_keeps_its_last_adapter_and_resumes(tmp_path):
     settings = SMALL | dict(epochs=60, probe_examples=0)
     run = runs.create(config.make(model=str(tmp_path / "model"), task="sst2", **settings))
     jobs.start(run)
-    deadline = time.monotonic() + 120
-    while not any(event.kind == "step" for event in run.history()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert jobs.stop(run).kind == "cancelled", run.log_tail(20)
+    until(lambda: any(event.kind == "step" for event in run.history()), "it takes a step", run.log_tail)
+    assert jobs.stop(run, PATIENCE).kind == "cancelled", run.log_tail(20)
     assert (run.adapter / "adapter_model.safetensors").exists()
     at = max(event.step for event in run.history() if event.kind in ("step", "cancelled"))
     jobs.resume(run)
