@@ -1,6 +1,5 @@
 """What the command line does, as functions. Errors for people are ValueErrors; torch stays in child processes."""
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -224,7 +223,7 @@ def _read_predictions(path: Path) -> dict:
     wrong = next((key for key, value in given.items() if not isinstance(value, str | int)), None)
     if wrong is not None:
         raise ValueError(
-            f"{path.name}: the answer of '{wrong}' is {json.dumps(given[wrong])[:40]}; give a text or a label."
+            f"{path.name}: the answer of '{wrong}' is {files.to_json(given[wrong])[:40]}; give a text or a label."
         )
     return given
 

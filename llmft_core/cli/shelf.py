@@ -28,8 +28,9 @@ def list_runs(context: typer.Context, runs_dir: RunsDir = None, json: AsJson = F
     for run in found:
         head = run["headline"] or {}
         before, after = head.get("zero_shot"), head.get("fine_tuned")
-        values = f"{head['metric']} {words.percent(before, unit=False)} → {words.percent(after)}" if head else ""
-        change = words.points(after - before) if head else ""
+        is_known = not (words.is_missing(before) or words.is_missing(after))
+        values = f"{head['metric']} {words.percent(before, unit=False)} → {words.percent(after)}" if is_known else ""
+        change = words.points(after - before) if is_known else ""
         state = words.state(run["state"], run["detail"] or "", run["reason"] or "") + (
             ", shipped" if run["shipped"] else ""
         )

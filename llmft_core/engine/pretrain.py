@@ -1,6 +1,5 @@
 """Pretrain a small Llama from plain text: a byte-level BPE tokenizer, then a causal language model, in Hub format."""
 
-import json
 import lzma
 import math
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_callback import PrinterCallback
+
+from llmft_core import files
 
 DOCUMENT_BREAK = "<|doc|>"
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
@@ -172,7 +173,7 @@ class Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         print(
-            json.dumps({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
+            files.to_json({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
             flush=True,
         )
 
@@ -246,10 +247,8 @@ def pretrain(text: list[Path], out: Path, recipe: Recipe, resume: bool = False) 
     has_checkpoint = any(checkpoints.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=True if resume and has_checkpoint else None)
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
-    (out / "pretraining.json").write_text(
-        json.dumps({**asdict(recipe), "text": [path.name for path in text], "tokens": int(blocks.size)}, indent=2)
-        + "\n"
-    )
+    about = {**asdict(recipe), "text": [path.name for path in text], "tokens": int(blocks.size)}
+    files.write_json(out / "pretraining.json", about)
     return out
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from llmft_core import models, runs, tasks
+from llmft_core import files, models, runs, tasks
 from llmft_core.engine import chat, score
 from llmft_core.engine.chat import Pair
 from llmft_core.engine.evaluate import answer_room
@@ -207,7 +207,7 @@ def main() -> None:
         waiting.put(None)
 
     def say(reply: dict) -> None:
-        out.write(json.dumps(reply, ensure_ascii=False) + "\n")
+        out.write(files.to_json(reply) + "\n")
         out.flush()
 
     threading.Thread(target=listen, daemon=True).start()
