@@ -95,6 +95,7 @@ class Cancelled(Event):
     step: int
 
 
+LONGEST_FIRST = 65_536  # bytes; a run begins with a short word
 KINDS: dict[str, type[Event]] = {c.kind: c for c in (Started, Stage, Step, Evaluated, Finished, Failed, Cancelled)}
 
 
@@ -113,6 +114,16 @@ def read(path: Path) -> list[Event]:
         return []
     found = (_parse(line) for line in text[: text.rfind("\n") + 1].split("\n"))
     return [event for event in found if event is not None]
+
+
+def first(path: Path) -> Event | None:
+    """The first line, if it is whole and sound; cheap enough to ask of every run."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(LONGEST_FIRST)
+    except OSError:
+        return None
+    return _parse(line.decode("utf-8", errors="replace")) if line.endswith(b"\n") else None
 
 
 def _parse(line: str) -> Event | None:

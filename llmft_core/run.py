@@ -141,8 +141,9 @@ class Run:
         return _changed(self.path / "lock") or self.created()
 
     def created(self) -> float:
-        """Seconds since 1970."""
-        return _changed(self.path / "config.json")
+        """Seconds since 1970: when it first said something; files copied or cloned have times of their own."""
+        first = events.first(self.path / "events.jsonl")
+        return first.at if first else _changed(self.path / "config.json")
 
     def seconds(self) -> float:
         """Working time: the sum over the sessions of a resumed run, until now while it runs."""
