@@ -16,6 +16,31 @@ def shipped(tmp_path, monkeypatch):
     return tmp_path / "shipped"
 
 
+# ---- names --------------------
+
+
+@pytest.mark.parametrize("name", ["queue.lock", "QUEUE.LOCK", "run.log", "a.tmp", "metrics.json", "b.parquet", "mini"])
+def test_a_name_of_a_file_of_ours_or_of_a_model_is_refused_in_words(runs_dir, capsys, name):
+    assert main(["fine-tune", "--task", "sst2", "--name", name]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"'{name}' cannot name a run") and "choose another" in said and len(said.splitlines()) == 1
+    with pytest.raises(ValueError, match="cannot name a run"):
+        runs.create(config.make(), name)
+    assert not any(runs_dir.glob("*"))
+
+
+def test_a_run_that_has_such_a_name_already_can_still_be_shown_and_deleted(runs_dir):
+    fakes.write_run(runs_dir / "queue.lock")
+    assert runs.find("queue.lock") in runs.all()
+    runs.delete("queue.lock")
+    assert not (runs_dir / "queue.lock").exists()
+
+
+@pytest.mark.parametrize("name", ["lock", "llama3.2", "v1.json-like", "mini-2", "a.b"])
+def test_a_name_that_only_looks_a_little_like_one_is_fine(runs_dir, name):
+    assert runs.create(config.make(), name).name == name
+
+
 # ---- when --------------------
 
 

@@ -28,7 +28,7 @@ def fine_tune(
     from llmft_core.cli import follow
 
     if name:
-        runs.check_name(name)
+        runs.check_new_name(name)
     config = checks.prepare(**settings)
     if sentence := checks.data_note(config):
         note(sentence)
