@@ -170,6 +170,13 @@ class Run:
                 f"{self.name}: metrics.json is damaged ({error}); delete the run and make it again."
             ) from None
 
+    def source(self) -> str:
+        """Where the rows behind its figures came from: hub, data-dir, data-file or samples; "" before it has any."""
+        try:
+            return str((self.metrics() or {}).get("source") or "")
+        except ValueError:
+            return ""
+
     def predictions(self) -> "pd.DataFrame":
         """One row per example and side. Raises ValueError if there are none or the file is damaged."""
         table = self._table("predictions.parquet")
@@ -229,7 +236,15 @@ class Run:
         settings = {key: getattr(config, key) for key in ("task", "model", "method", "split", "preset", "seed")}
         told = {"state": state.kind, "detail": state.detail, "reason": state.reason or None, "shipped": self.shipped}
         times = {"seconds": round(self.seconds(), 1), "created": self.created()}
-        return {"name": self.name, "title": self.title(), **settings, **told, "headline": self.headline(), **times}
+        return {
+            "name": self.name,
+            "title": self.title(),
+            **settings,
+            **told,
+            "headline": self.headline(),
+            "source": self.source() or None,
+            **times,
+        }
 
 
 _TURNS = (events.Started, events.Finished, events.Failed, events.Cancelled)

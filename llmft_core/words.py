@@ -160,6 +160,11 @@ def state(kind: str, detail: str = "", reason: str = "") -> str:
     return f"{said}{', ' if kind == 'queued' else ': '}{detail}"
 
 
+def source(name: str) -> str:
+    """Where rows came from, short enough for a table; our own are never mistaken for a dataset."""
+    return {"hub": "Hub", "data-dir": "data folder", "data-file": "data file", "samples": "our samples"}.get(name, "")
+
+
 # ---- the verdict --------------------
 
 

@@ -1,12 +1,15 @@
 """The shelf of runs: how a run may be called, when it was made, and what is said about the rows behind its figures."""
 
+import json
+import re
 import time
 
 import fakes
 import pytest
 
-from llmft_core import config, runs
+from llmft_core import config, files, frames, runs
 from llmft_core.cli import main
+from llmft_core.ui import tables
 
 
 @pytest.fixture
@@ -62,3 +65,34 @@ def test_a_first_word_that_cannot_be_read_leaves_the_time_of_the_file(runs_dir, 
     run = runs.create(config.make())
     (run.path / "events.jsonl").write_text(line)
     assert run.created() == (run.path / "config.json").stat().st_mtime
+
+
+# ---- where from --------------------
+
+
+@pytest.fixture
+def three(runs_dir):
+    """A run on our own samples, one on a data folder, and one without a result yet."""
+    fakes.write_run(runs_dir / "played")
+    folder = fakes.write_run(runs_dir / "real")
+    found = json.loads((folder / "metrics.json").read_text())
+    files.write_json(folder / "metrics.json", found | {"source": "data-dir"})
+    fakes.write_run(runs_dir / "failed", state="failed")
+    return runs_dir
+
+
+def test_the_list_says_whose_figures_come_from_our_own_samples(three, shipped, capsys):
+    assert main(["runs"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["run"].endswith("rows from") and lines["played"].endswith("our samples")
+    assert lines["real"].endswith("data folder") and lines["failed"].endswith("official")
+    assert main(["runs", "--json"]) == 0
+    found = {run["name"]: run["source"] for run in json.loads(capsys.readouterr().out)}
+    assert found == {"played": "samples", "real": "data-dir", "failed": None}
+    assert main(["runs", "show", "played"]) == 0 and "our samples" in capsys.readouterr().out
+
+
+def test_the_page_marks_them_too(three, shipped):
+    page = tables.run_list(frames.runs_table(runs.all()), "", {}, {})
+    marked = re.findall(r'data-key="(\w+)"[^>]*>\w+ <span class="muted">our samples</span>', page)
+    assert marked == ["played"] and page.count("our samples") == 1
