@@ -4,14 +4,18 @@
     {"kind": "evaluated", "at": …, "side": "zero_shot", "step": 0, "metrics": {"accuracy": 0.509}, "final": true}
     {"kind": "step", "at": …, "step": 5, "steps": 120, "loss": 0.61, "learning_rate": 0.001, "examples": 160, …}
 
-A reader stops at the last newline and skips kinds that it does not know.
+A reader stops at the last newline and skips kinds that it does not know. A number that is none (the loss of a training
+that went astray) is null in the file and NaN in the event.
 """
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
+
+from llmft_core import files
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,13 @@ class Cancelled(Event):
     step: int
 
 
+LONGEST_FIRST = 65_536  # bytes; a run begins with a short word
 KINDS: dict[str, type[Event]] = {c.kind: c for c in (Started, Stage, Step, Evaluated, Finished, Failed, Cancelled)}
 
 
 def append(path: Path, event: Event) -> None:
     """Add one line; a single write, so that a reader never sees half of two."""
-    line = json.dumps({"kind": event.kind, **asdict(event)}, ensure_ascii=False)
+    line = files.to_json({"kind": event.kind, **asdict(event)})
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
@@ -111,11 +116,21 @@ def read(path: Path) -> list[Event]:
     return [event for event in found if event is not None]
 
 
+def first(path: Path) -> Event | None:
+    """The first line, if it is whole and sound; cheap enough to ask of every run."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(LONGEST_FIRST)
+    except OSError:
+        return None
+    return _parse(line.decode("utf-8", errors="replace")) if line.endswith(b"\n") else None
+
+
 def _parse(line: str) -> Event | None:
     try:
         record = json.loads(line)
         kind = KINDS[record.pop("kind")]
         known = {key: value for key, value in record.items() if key in kind.__dataclass_fields__}
-        return kind(**known)
+        return kind(**{key: math.nan if value is None else value for key, value in known.items()})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

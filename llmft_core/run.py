@@ -141,8 +141,9 @@ class Run:
         return _changed(self.path / "lock") or self.created()
 
     def created(self) -> float:
-        """Seconds since 1970."""
-        return _changed(self.path / "config.json")
+        """Seconds since 1970: when it first said something; files copied or cloned have times of their own."""
+        first = events.first(self.path / "events.jsonl")
+        return first.at if first else _changed(self.path / "config.json")
 
     def seconds(self) -> float:
         """Working time: the sum over the sessions of a resumed run, until now while it runs."""
@@ -168,6 +169,13 @@ class Run:
             raise ValueError(
                 f"{self.name}: metrics.json is damaged ({error}); delete the run and make it again."
             ) from None
+
+    def source(self) -> str:
+        """Where the rows behind its figures came from: hub, data-dir, data-file or samples; "" before it has any."""
+        try:
+            return str((self.metrics() or {}).get("source") or "")
+        except ValueError:
+            return ""
 
     def predictions(self) -> "pd.DataFrame":
         """One row per example and side. Raises ValueError if there are none or the file is damaged."""
@@ -228,7 +236,15 @@ class Run:
         settings = {key: getattr(config, key) for key in ("task", "model", "method", "split", "preset", "seed")}
         told = {"state": state.kind, "detail": state.detail, "reason": state.reason or None, "shipped": self.shipped}
         times = {"seconds": round(self.seconds(), 1), "created": self.created()}
-        return {"name": self.name, "title": self.title(), **settings, **told, "headline": self.headline(), **times}
+        return {
+            "name": self.name,
+            "title": self.title(),
+            **settings,
+            **told,
+            "headline": self.headline(),
+            "source": self.source() or None,
+            **times,
+        }
 
 
 _TURNS = (events.Started, events.Finished, events.Failed, events.Cancelled)

@@ -155,7 +155,7 @@ def test_the_hub_s_answers_become_sentences(monkeypatch):
         ("binary.parquet", b"PAR1 not really", "binary.parquet"),
         ("binary.json", b"\x80\x81", "binary.json"),
         ("half.json", b'[{"idx": 1, "sen', "half.json"),
-        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: column idx, sentence, label is missing"),
+        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: column sentence, label is missing"),
         ("label.csv", b"idx,sentence,label\n1,fine,7\n", "label.csv, row 1, column label"),
         ("text.txt", b"idx,sentence,label\n", "not a data file"),
         ("rows.jsonl", b"[1, 2]\n", "rows.jsonl, row 1"),

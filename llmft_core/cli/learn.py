@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llmft_core.cli.options import AsJson, DataDir, RunsDir, flags_of_pretraining, flags_of_run, with_flags
-from llmft_core.cli.printing import note
+from llmft_core.cli.printing import emit, note
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Start it and return; `runs` tells how it goes.")]
 
@@ -29,7 +29,7 @@ def fine_tune(
     from llmft_core.cli import follow
 
     if name:
-        runs.check_name(name)
+        runs.check_new_name(name)
     config = checks.prepare(**settings)
     if sentence := checks.data_note(config):
         note(sentence)
@@ -77,8 +77,6 @@ def overlap(
     as_json: AsJson = False,
 ) -> None:
     """How many documents of a text share a run of 13 words with evaluation examples."""
-    import json
-
     from llmft_core import checks, jobs
 
     folder = checks.absolute({"data_dir": data_dir})["data_dir"]
@@ -86,7 +84,7 @@ def overlap(
         raise ValueError("Give --data-dir, the folder with the evaluation examples to look for.")
     counts = jobs.call("overlap", {"text": _texts(text), "data_dir": folder})
     if as_json:
-        print(json.dumps(counts))
+        emit(counts)
         return
     for name, found in counts.items():
         print(f"{name}: {found['shared']:,} of {found['documents']:,} documents share 13 words with an example.")

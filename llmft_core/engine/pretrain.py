@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
+from llmft_core import files
 from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
@@ -65,7 +66,7 @@ class Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         print(
-            json.dumps({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
+            files.to_json({"step": state.global_step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}),
             flush=True,
         )
 
@@ -178,7 +179,7 @@ def pretrain(
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
     about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
     about |= {"documents": len(texts), "left_out": len(found) - len(texts)}
-    (out / "pretraining.json").write_text(json.dumps(asdict(recipe) | about, indent=2) + "\n", encoding="utf-8")
+    files.write_json(out / "pretraining.json", asdict(recipe) | about)
     return out
 
 

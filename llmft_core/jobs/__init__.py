@@ -1,40 +1,33 @@
-"""Processes: start a run, queue it, stop it, resume it, ask a child for one answer. The only file that starts one.
+"""Processes: start a run, queue it, stop it, resume it, ask a child for one answer. The only room that starts one.
 
 A run is worked off by a detached child, `python -m llmft_core.worker FOLDER`, which outlives whoever started it. What
 it does is read from its folder; nothing here is remembered.
 """
 
-import atexit
 import contextlib
-import functools
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from llmft_core import files, runs
 from llmft_core.events import Started
+from llmft_core.jobs.children import end, environment
+from llmft_core.jobs.playground import Speaker
 from llmft_core.runs import Run, State
 
-PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+__all__ = [
+    "CallFailed", "Speaker", "ask_to_stop", "call", "end", "environment", "resume", "start", "stop",
+    "stop_in_background", "wait",
+]  # fmt: skip
+
 START_SECONDS = 15.0  # for a child to take its lock
 GRACE = 20.0  # from the stop file to SIGTERM: an optimizer step of a large model
 HARD_GRACE = 10.0  # from SIGTERM to SIGKILL
-POLITE = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread that spins takes the other process's core
-    "TOKENIZERS_PARALLELISM": "false",
-    "TQDM_DISABLE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONWARNINGS": "ignore::FutureWarning",  # of one library about another: nothing that a person can act on
-}
 
 
 class CallFailed(RuntimeError):
@@ -73,12 +66,6 @@ def _launch(run: Run, resume: bool, refuse: tuple[str, ...]) -> None:
     if child.poll() is not None and not (run.path / "lock").exists():
         raise CallFailed(f"The worker of {run.name} did not start: {run.log_tail(1) or 'it says nothing'}")
     threading.Thread(target=child.wait, daemon=True).start()  # so that it does not stay a zombie of ours
-
-
-def environment(root: Path, **more: str) -> dict[str, str]:
-    """What a child finds in its environment."""
-    path = os.pathsep.join(filter(None, (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", ""))))
-    return os.environ | POLITE | {"PYTHONPATH": path, "LLMFT_RUNS_DIR": str(root)} | {"LLMFT_RESUME": ""} | more
 
 
 def wait(run: Run, timeout: float | None = None) -> State:
@@ -166,135 +153,3 @@ def call(what: str, request: dict) -> dict:
     if answer["reason"] in ("out-of-memory", "other"):
         raise CallFailed(answer["message"])
     raise ValueError(answer["message"])
-
-
-def end(child: subprocess.Popen, grace: float = 3.0) -> None:
-    """SIGTERM, then SIGKILL, then gone."""
-    for stage in (child.terminate, child.kill):
-        with contextlib.suppress(ProcessLookupError):
-            stage()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(grace)
-            return
-
-
-class Speaker:
-    """The process that answers the playground (`worker/speaker.py`): started by the first question, ended when idle.
-
-    One request is answered at a time; others wait. Every `ask` ends: with done, with an error, or by a time limit.
-    """
-
-    def __init__(self, silence: float = 300.0, idle: float = 600.0, command: tuple[str, ...] = ()):
-        self.silence, self.idle = silence, idle  # seconds without a word until it is given up; without a question
-        self.command = command or (sys.executable, "-m", "llmft_core.worker.speaker")
-        self._child: subprocess.Popen | None = None
-        self._said: queue.Queue[dict | None] = queue.Queue()
-        self._turn = threading.Lock()
-        self._last_id = 0
-        self._timer: threading.Timer | None = None
-        atexit.register(self.close)
-
-    def ask(self, request: dict) -> Iterator[dict]:
-        """Send the request, yield its events up to "done" or "error". Closing the iterator cancels the request."""
-        if not self._turn.acquire(timeout=self.silence):
-            yield {"event": "error", "message": "The model is busy with another question: try again in a moment."}
-            return
-        try:
-            self._last_id += 1
-            yield from self._answers({**request, "id": self._last_id})
-        finally:
-            self._set_timer(self.idle)
-            self._turn.release()
-
-    def _answers(self, request: dict) -> Iterator[dict]:
-        over = False
-        try:
-            if self._child is None or self._child.poll() is not None:
-                self._end()
-                self._start()
-            self._write(request)
-            while not over:
-                event = self._next(request["id"])
-                over = event.get("event") in ("done", "error")
-                yield event
-        except (OSError, queue.Empty) as error:
-            over = True
-            self._end()
-            is_silent = isinstance(error, queue.Empty)
-            why = f"said nothing for {self.silence:.0f} seconds" if is_silent else f"ended ({files.last_line(error)})"
-            message = f"The model's process {why}; ask again to start it anew. Its log is {self.log}."
-            yield {"id": request["id"], "event": "error", "message": message}
-        finally:
-            if not over:  # the reader went away: nobody needs the rest
-                self._last_id += 1
-                with contextlib.suppress(OSError):
-                    self._write({"id": self._last_id, "do": "cancel", "target": request["id"]})
-
-    def _next(self, number: int) -> dict:
-        """The next event of this request; what an earlier, cancelled one still says is passed over."""
-        while True:
-            event = self._said.get(timeout=self.silence)
-            if event is None:
-                raise OSError("killed, perhaps for lack of memory")
-            if event.get("id") == number:
-                return event
-
-    @property
-    def log(self) -> Path:
-        return runs.root() / ".speaker.log"
-
-    def _write(self, request: dict) -> None:
-        self._child.stdin.write(files.to_json(request) + "\n")
-        self._child.stdin.flush()
-
-    def _start(self) -> None:
-        runs.root().mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self._child = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, encoding="utf-8", errors="replace", env=environment(runs.root()), start_new_session=True,
-            )  # fmt: skip
-        self._said = queue.Queue()
-        threading.Thread(target=_listen, args=(self._child.stdout, self._said), daemon=True).start()
-
-    def _set_timer(self, seconds: float | None) -> None:
-        if self._timer:
-            self._timer.cancel()
-        if seconds is not None:
-            self._timer = threading.Timer(seconds, self._end_if_idle)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _end_if_idle(self) -> None:
-        if self._turn.acquire(blocking=False):
-            self._end()
-            self._turn.release()
-
-    def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            with contextlib.suppress(OSError):
-                child.stdin.close()  # it ends when nobody can ask any more
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(0.5)
-            end(child)
-
-    def close(self) -> None:
-        """End the process; the next `ask` starts another."""
-        self._set_timer(None)
-        self._end()
-
-
-@functools.cache
-def speaker() -> Speaker:
-    """The one of this process."""
-    return Speaker()
-
-
-def _listen(stream, said: queue.Queue) -> None:
-    for line in stream:
-        with contextlib.suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                said.put(event)
-    said.put(None)
