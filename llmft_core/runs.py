@@ -25,7 +25,7 @@ __all__ = [
     "root",
 ]
 
-SHIPPED = Path(__file__).resolve().parent.parent / "precomputed" / "runs"
+SHIPPED = files.SHIPPED / "runs"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 
 
