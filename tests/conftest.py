@@ -17,6 +17,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
 )
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads wait for each other longer than a tiny model takes
 for name in ("HF_TOKEN", "LLMFT_RECIPE", "LLMFT_RESUME", "LLMFT_DEBUG", "SPACE_ID"):
     os.environ.pop(name, None)
 DATA = Path(os.environ.get("LLMFT_DATA_DIR") or HOUSE.parent / "shared" / "data")
