@@ -59,7 +59,8 @@ def test_the_wheel_holds_the_rooms_what_ships_and_nothing_else(wheel, clone):
         for path in (clone / here).rglob("*")
         if path.is_file() and not path.match("*.egg-info/*")
     }
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == wanted
+    found = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert found == wanted, "pyproject.toml names every room"
     for ending in (".py", ".css", ".json", ".jinja", ".safetensors", ".parquet"):
         assert any(name.endswith(ending) for name in wanted), f"nothing ends in {ending}: this test looks at too little"
 
