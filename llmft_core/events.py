@@ -13,9 +13,13 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field, TypeAdapter
 
 from llmft_core import files
+
+LATEST = 1e11  # seconds: a clock can be wrong, but must not be past what a calendar holds
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Event:
     """Anything that a run says; `at` is in seconds since 1970."""
 
     kind: ClassVar[str]
-    at: float = field(default_factory=time.time, kw_only=True)
+    at: Annotated[float, Field(ge=0, le=LATEST)] = field(default_factory=time.time, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Evaluated(Event):
     side: str
     step: int
     n: int
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     final: bool = False
 
 
@@ -95,8 +99,9 @@ class Cancelled(Event):
     step: int
 
 
-LONGEST_FIRST = 65_536  # bytes; a run begins with a short word
 KINDS: dict[str, type[Event]] = {c.kind: c for c in (Started, Stage, Step, Evaluated, Finished, Failed, Cancelled)}
+READERS = {kind: TypeAdapter(event) for kind, event in KINDS.items()}
+LONGEST_FIRST = 65_536  # bytes; a run begins with a short word
 
 
 def append(path: Path, event: Event) -> None:
@@ -129,8 +134,7 @@ def first(path: Path) -> Event | None:
 def _parse(line: str) -> Event | None:
     try:
         record = json.loads(line)
-        kind = KINDS[record.pop("kind")]
-        known = {key: value for key, value in record.items() if key in kind.__dataclass_fields__}
-        return kind(**{key: math.nan if value is None else value for key, value in known.items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        reader = READERS[record.pop("kind")]
+        return reader.validate_python({key: math.nan if value is None else value for key, value in record.items()})
+    except (ValueError, KeyError, TypeError, AttributeError):  # pydantic's is a ValueError
         return None

@@ -46,8 +46,10 @@ def resume(run: Run) -> None:
 
 def _launch(run: Run, resume: bool, refuse: tuple[str, ...]) -> None:
     state = run.state()
-    if run.shipped or run.damage:
-        raise ValueError(f"{run.name} {'ships with llmft' if run.shipped else 'is damaged'} and cannot be started.")
+    if run.shipped:
+        raise ValueError(f"{run.name} ships with llmft and cannot be started: make one of your own with fine-tune.")
+    if run.damage:
+        raise ValueError(f"{run.name} is damaged ({run.damage}) and cannot be started: delete it and make it again.")
     if run.is_held() or state.kind in refuse:
         raise ValueError(f"{run.name} is {state.kind}: it cannot be started again.")
     try:
