@@ -75,6 +75,15 @@ def test_resumed_optimizer_is_the_one_that_was_saved(tmp_path, text):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_another_schooling_starts_from_the_weights_of_the_first(tmp_path, text):
+    first = pretrain.pretrain([text], tmp_path / "first", recipe(steps=30, learning_rate=1e-2))
+    second = pretrain.pretrain([text], tmp_path / "second", recipe(steps=1, learning_rate=1e-6), start_from=first)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (second, first))
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=2e-2, atol=1e-3)
+    assert (second / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
+
+
 def test_documents_with_evaluation_text_are_left_out(tmp_path, text):
     held_out = corpus.grams("Every morning the fox walks to the river and drinks. " * 2)
     out = pretrain.pretrain([text], tmp_path / "model", recipe(), held_out=held_out)

@@ -53,21 +53,28 @@ def pretrain(
         str | None,
         typer.Option("--held-out", help="Data folder whose evaluation examples the text must not hold.", metavar="DIR"),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", help="Model (a key or folder) whose tokenizer, sizes and weights are taken over."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     **settings,
 ) -> None:
     """Pretrain a small Llama, such as `mini`, from plain text."""
-    from llmft_core import jobs
+    from llmft_core import checks, jobs
 
     paths, told = _texts(text), Path(chats).expanduser().resolve() if chats else None
     if told and not told.is_file():
         raise ValueError(f"{told}: no such file; give --chats a JSON file of conversations.")
+    base = Path(checks.model(start_from).source) if start_from else None
+    if base and not base.is_dir():
+        raise ValueError(f"--start-from {start_from}: give 'mini' or the folder of a small Llama that pretrain wrote.")
     kept = Path(held_out).expanduser().resolve() if held_out else None
     for flag, value in settings.items():
         if not value > 0:
             raise ValueError(f"--{flag.replace('_', '-')} {value}: must be more than 0.")
     request = {"text": paths, "out": Path(out).expanduser().resolve(), "resume": resume, "settings": settings}
-    print(jobs.call("pretrain", request | {"chats": told, "held_out": kept})["model"])
+    print(jobs.call("pretrain", request | {"chats": told, "held_out": kept, "start_from": base})["model"])
 
 
 def overlap(

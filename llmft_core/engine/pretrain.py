@@ -101,6 +101,20 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
     )
 
 
+def sizes(model: LlamaForCausalLM) -> dict[str, int]:
+    """The sizes of a model under the names of `Recipe`: those of a model that was started from are its own."""
+    config = model.config
+    return {
+        "vocabulary": config.vocab_size,
+        "hidden": config.hidden_size,
+        "intermediate": config.intermediate_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "key_value_heads": config.num_key_value_heads,
+        "context": config.max_position_embeddings,
+    }
+
+
 def has_bf16() -> bool:
     """Whether this machine multiplies bf16 matrices in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
@@ -141,12 +155,14 @@ def pretrain(
     resume: bool = False,
     chats: Path | None = None,
     held_out: Set[int] = frozenset(),
+    start_from: Path | None = None,
 ) -> Path:
     """Train tokenizer and model on `text`, write an ordinary Hub-format folder (bf16 safetensors) to `out`.
 
     Documents that share a run of 13 words with `held_out` (`corpus.evaluation_grams`) are left out. Checkpoints lie in
     `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer that it began with; more
-    `steps` than before go on in the same order. Raises ValueError for text that cannot be read.
+    `steps` than before go on in the same order. `start_from` is a model of this kind whose tokenizer, sizes and weights
+    are taken over, with a fresh optimizer. Raises ValueError for text that cannot be read.
     """
     set_seed(recipe.seed)
     found = corpus.read(text, recipe.seed)
@@ -156,7 +172,8 @@ def pretrain(
     if resume and (out / "tokenizer.json").exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        tokenizer = train_tokenizer(texts, recipe.vocabulary, recipe.context)
+        known = PreTrainedTokenizerFast.from_pretrained(start_from) if start_from else None
+        tokenizer = known or train_tokenizer(texts, recipe.vocabulary, recipe.context)
         tokenizer.save_pretrained(out)
     teacher = Teacher(tokenizer, json.loads(chats.read_text(encoding="utf-8")) if chats else [], recipe.seed)
     packed = rows.pack(
@@ -164,7 +181,10 @@ def pretrain(
     )
     if not packed:
         raise ValueError(f"The text gives less than one block of {recipe.block} tokens; add text.")
-    model = new_model(recipe, tokenizer)
+    if start_from:
+        model = LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32)
+    else:
+        model = new_model(recipe, tokenizer)
     trainer = WeightedTrainer(
         model=model,
         args=arguments(recipe, checkpoints),
@@ -178,6 +198,7 @@ def pretrain(
     trainer.train(resume_from_checkpoint=True if resume and has_checkpoint else None)
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
     about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
+    about |= {"start_from": start_from.name if start_from else None, **sizes(model)}
     about |= {"documents": len(texts), "left_out": len(found) - len(texts)}
     files.write_json(out / "pretraining.json", asdict(recipe) | about)
     return out

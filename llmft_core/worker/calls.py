@@ -36,10 +36,11 @@ def pretrain(request: dict) -> dict:
     from llmft_core.engine.pretraining import corpus
 
     text = [Path(path) for path in request["text"]]
-    chats = Path(request["chats"]) if request["chats"] else None
+    chats, start_from = (Path(request[name]) if request[name] else None for name in ("chats", "start_from"))
     held_out = corpus.evaluation_grams(request["held_out"]) if request["held_out"] else frozenset()
     recipe = pretrain.Recipe(**request["settings"])
-    return {"model": pretrain.pretrain(text, Path(request["out"]), recipe, request["resume"], chats, held_out)}
+    out, resume = Path(request["out"]), request["resume"]
+    return {"model": pretrain.pretrain(text, out, recipe, resume, chats, held_out, start_from)}
 
 
 def overlap(request: dict) -> dict:
