@@ -1,6 +1,5 @@
 """What the command line does, as functions. Errors for people are ValueErrors; torch stays in child processes."""
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -123,23 +122,35 @@ def evaluate(
 ) -> dict:
     """One model (a key, Hub id, folder) or the fine-tuned side of a run on a task: {"task", "n", "metrics", …}.
 
-    A run is tested on its own split and seed unless others are given. Raises ValueError for bad input.
+    A run is tested on its own rows, split and seed unless others are given: of a file that it learnt from, on the
+    fifth that it kept. A `data_file` without a split is tested on whole. Raises ValueError for bad input.
     """
     from llmft_core import tasks
 
     about, own = locate(model_path)
     task = tasks.find(task)
-    given = {"split": split or own.split, "eval_examples": examples, "seed": own.seed if seed is None else seed}
-    places = checks.absolute({"data_dir": data_dir, "data_file": data_file})
-    if not any(places.values()):
-        places["data_dir"] = own.data_dir
+    rows = _rows_to_test(task.name, own, split, data_dir, data_file)
+    given = {"eval_examples": examples, "seed": own.seed if seed is None else seed}
     try:
-        config = make(task=task.name, model=about["model"], **given, **places)
+        config = make(task=task.name, model=about["model"], **given, **rows)
     except ValueError as error:
         raise ValueError(str(error).replace("--eval-examples", "--examples")) from None
     checks.data(task, config, parts=(1,))
-    request = {"split": config.split, "examples": examples, "seed": config.seed, **places}
-    return jobs.call("evaluate", {"model_path": model_path, "task": task.name, **about, **request})
+    request = {"model_path": model_path, "task": task.name, "examples": examples, "seed": config.seed}
+    return jobs.call("evaluate", request | about | rows)
+
+
+def _rows_to_test(task: str, own: RunConfig, split: str | None, data_dir: str | None, data_file: str | None) -> dict:
+    """{"split", "data_dir", "data_file"}: as given by hand, else the run's own, else LLMFT_DATA_DIR or the Hub."""
+    is_own = own.task == task and not (data_dir or data_file) and bool(own.data_dir or own.data_file)
+    if is_own and own.data_file and split == "official":
+        raise ValueError(
+            f"{Path(own.data_file).name} is one file, without a test part: leave --split out to test on the fifth "
+            "that the run kept, or give --data-file to test on all its rows."
+        )
+    given = (own.data_dir, own.data_file) if is_own else (data_dir, data_file)
+    places = checks.absolute(dict(zip(("data_dir", "data_file"), given, strict=True)))
+    return {"split": split or ("official" if data_file else own.split), **places}
 
 
 def locate(model_path: str) -> tuple[dict, RunConfig]:
@@ -224,7 +235,7 @@ def _read_predictions(path: Path) -> dict:
     wrong = next((key for key, value in given.items() if not isinstance(value, str | int)), None)
     if wrong is not None:
         raise ValueError(
-            f"{path.name}: the answer of '{wrong}' is {json.dumps(given[wrong])[:40]}; give a text or a label."
+            f"{path.name}: the answer of '{wrong}' is {files.to_json(given[wrong])[:40]}; give a text or a label."
         )
     return given
 

@@ -71,7 +71,7 @@ def model(name: str) -> Model:
     row = models.find(name)
     if row.is_shipped:
         _check_folder(row)
-    elif not _is_downloaded(row.source):
+    elif not is_here(row):
         _check_on_hub(row)
     return row
 
@@ -90,12 +90,26 @@ def _check_folder(row: Model) -> None:
         raise ValueError(f"{folder}: holds no .safetensors, the only format of weights that is read; convert it first.")
 
 
-def _is_downloaded(source: str) -> bool:
-    """Whether the Hub's cache holds it (looked up by path: the library takes half a second to say the same)."""
+def is_here(row: Model) -> bool:
+    """Whether nothing has to be downloaded (looked up by path: the library takes half a second to say the same)."""
+    if row.is_shipped:
+        return True
     from huggingface_hub import constants
 
-    folder = Path(constants.HF_HUB_CACHE, "models--" + source.replace("/", "--"))
-    return any(folder.glob("snapshots/*/config.json"))
+    folder = Path(constants.HF_HUB_CACHE, "models--" + row.source.replace("/", "--"))
+    return any(_is_whole(snapshot) for snapshot in folder.glob("snapshots/*"))
+
+
+def _is_whole(snapshot: Path) -> bool:
+    """Whether a download got to its end: settings, and every file of weights."""
+    try:
+        index = json.loads((snapshot / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        weights = {snapshot / name for name in index["weight_map"].values()}
+    except FileNotFoundError:
+        weights = {snapshot / "model.safetensors"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return (snapshot / "config.json").exists() and all(path.exists() for path in weights)
 
 
 def _check_on_hub(row: Model) -> None:
@@ -126,7 +140,7 @@ def _check_on_hub(row: Model) -> None:
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
         raise ValueError(f"The Hub answers {status} for {row.source}: try again later, or use --model mini.") from None
-    except OSError:
+    except Exception:  # of the HTTP library, whose errors are no OSErrors: whatever it is, it is no answer
         raise ValueError(absent) from None
 
 

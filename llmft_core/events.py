@@ -4,14 +4,22 @@
     {"kind": "evaluated", "at": …, "side": "zero_shot", "step": 0, "metrics": {"accuracy": 0.509}, "final": true}
     {"kind": "step", "at": …, "step": 5, "steps": 120, "loss": 0.61, "learning_rate": 0.001, "examples": 160, …}
 
-A reader stops at the last newline and skips kinds that it does not know.
+A reader stops at the last newline and skips kinds that it does not know. A number that is none (the loss of a training
+that went astray) is null in the file and NaN in the event.
 """
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field, TypeAdapter
+
+from llmft_core import files
+
+LATEST = 1e11  # seconds: a clock can be wrong, but must not be past what a calendar holds
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Event:
     """Anything that a run says; `at` is in seconds since 1970."""
 
     kind: ClassVar[str]
-    at: float = field(default_factory=time.time, kw_only=True)
+    at: Annotated[float, Field(ge=0, le=LATEST)] = field(default_factory=time.time, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Evaluated(Event):
     side: str
     step: int
     n: int
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     final: bool = False
 
 
@@ -106,11 +114,13 @@ class Cancelled(Event):
 KINDS: dict[str, type[Event]] = {
     c.kind: c for c in (Started, Stage, Note, Step, Evaluated, Finished, Failed, Cancelled)
 }
+READERS = {kind: TypeAdapter(event) for kind, event in KINDS.items()}
+LONGEST_FIRST = 65_536  # bytes; a run begins with a short word
 
 
 def append(path: Path, event: Event) -> None:
     """Add one line; a single write, so that a reader never sees half of two."""
-    line = json.dumps({"kind": event.kind, **asdict(event)}, ensure_ascii=False)
+    line = files.to_json({"kind": event.kind, **asdict(event)})
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
@@ -125,11 +135,20 @@ def read(path: Path) -> list[Event]:
     return [event for event in found if event is not None]
 
 
+def first(path: Path) -> Event | None:
+    """The first line, if it is whole and sound; cheap enough to ask of every run."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(LONGEST_FIRST)
+    except OSError:
+        return None
+    return _parse(line.decode("utf-8", errors="replace")) if line.endswith(b"\n") else None
+
+
 def _parse(line: str) -> Event | None:
     try:
         record = json.loads(line)
-        kind = KINDS[record.pop("kind")]
-        known = {key: value for key, value in record.items() if key in kind.__dataclass_fields__}
-        return kind(**known)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        reader = READERS[record.pop("kind")]
+        return reader.validate_python({key: math.nan if value is None else value for key, value in record.items()})
+    except (ValueError, KeyError, TypeError, AttributeError):  # pydantic's is a ValueError
         return None

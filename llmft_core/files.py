@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, read with a limit, locks looked at without touching, errors in words."""
+"""Files on disk: where what ships lies; written whole or not at all, read with a limit; locks; errors in words."""
 
 import errno
 import json
@@ -13,6 +13,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+_PACKAGE = Path(__file__).resolve().parent
+# The models and runs that ship: inside the package where it was installed, beside it in a clone.
+SHIPPED = _PACKAGE / "_precomputed" if (_PACKAGE / "_precomputed").is_dir() else _PACKAGE.parent / "precomputed"
 LARGEST_JSON = 20_000_000  # bytes: more than any run writes, less than hurts
 
 

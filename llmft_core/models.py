@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-SHIPPED = Path(__file__).resolve().parent.parent / "precomputed" / "models"
+from llmft_core import files
+
+SHIPPED = files.SHIPPED / "models"
 
 
 @dataclass(frozen=True)

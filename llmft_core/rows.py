@@ -46,15 +46,21 @@ def read(task: Task, path: str | Path) -> list[Example]:
 
 
 def checked(task: Task, records: Iterable[Mapping], name: str) -> list[Example]:
-    """Rows -> Examples. Raises ValueError for no rows, or a wrong one ("dev.csv, row 17, column label: …")."""
+    """Rows -> Examples; where no row has an id, its number does. Raises ValueError for no rows, or a wrong one.
+
+    The sentence names the place: "dev.csv, row 17, column label: …".
+    """
+    records = list(records)
+    key, needed = task.columns[0], task.columns[1:]
+    has_ids = any(key in record for record in records)
     examples, first_row = [], {}
     for number, record in enumerate(records, 1):
-        missing = [column for column in task.columns if column not in record]
+        record = record if has_ids else {**record, key: number}
+        missing = [column for column in needed if column not in record]
         if missing:
-            raise ValueError(
-                f"{name}, row {number}: column {', '.join(missing)} is missing; "
-                f"{task.title} needs the columns {', '.join(task.columns)}."
-            )
+            raise ValueError(f"{name}, row {number}: column {', '.join(missing)} is missing; {_needs(task)}.")
+        if key not in record:
+            raise ValueError(f"{name}, row {number}: column {key} is missing, and other rows have it; give it to all.")
         try:
             example = task.to_example(record)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -66,8 +72,12 @@ def checked(task: Task, records: Iterable[Mapping], name: str) -> list[Example]:
             )
         examples.append(example)
     if not examples:
-        raise ValueError(f"{name}: holds no rows; give a file with the columns {', '.join(task.columns)}.")
+        raise ValueError(f"{name}: holds no rows; {_needs(task)}.")
     return examples
+
+
+def _needs(task: Task) -> str:
+    return f"{task.title} needs the columns {', '.join(task.columns[1:])} ({task.columns[0]} may be left out)"
 
 
 def _refuse_unreadable(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from llmft_core import events, files
+from llmft_core import events, files, result
 from llmft_core.config import RunConfig
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ class Run:
         return _changed(self.path / "lock") or self.created()
 
     def created(self) -> float:
-        """Seconds since 1970."""
-        return _changed(self.path / "config.json")
+        """Seconds since 1970: when it first said something; files copied or cloned have times of their own."""
+        first = events.first(self.path / "events.jsonl")
+        return first.at if first else _changed(self.path / "config.json")
 
     def seconds(self) -> float:
         """Working time: the sum over the sessions of a resumed run, until now while it runs."""
@@ -158,38 +159,25 @@ class Run:
 
     def metrics(self) -> dict | None:
         """metrics.json, or None before it is written. Raises ValueError if it is damaged."""
-        path = self.path / "metrics.json"
+        return result.metrics(self.path / "metrics.json")
+
+    def source(self) -> str:
+        """Where the rows behind its figures came from: hub, data-dir, data-file or samples; "" before it has any."""
         try:
-            status = path.stat()
-            return dict(_read_json(path, status.st_size, status.st_mtime_ns))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(
-                f"{self.name}: metrics.json is damaged ({error}); delete the run and make it again."
-            ) from None
+            return str((self.metrics() or {}).get("source") or "")
+        except ValueError:
+            return ""
 
     def predictions(self) -> "pd.DataFrame":
         """One row per example and side. Raises ValueError if there are none or the file is damaged."""
-        table = self._table("predictions.parquet")
+        table = result.table(self.path / "predictions.parquet")
         if table is None:
             raise ValueError(f"{self.name} has no predictions: it is {self.state().kind}.")
         return table
 
     def weights(self) -> "pd.DataFrame | None":
         """One row per tensor, or None before it is written. Raises ValueError if the file is damaged."""
-        return self._table("weights.parquet")
-
-    def _table(self, file: str) -> "pd.DataFrame | None":
-        import pandas as pd  # half a second that a list of runs does not need
-
-        if not (self.path / file).exists():
-            return None
-        try:
-            return pd.read_parquet(self.path / file)
-        except Exception as error:  # pyarrow has many
-            reason = files.last_line(error)
-            raise ValueError(f"{self.name}: {file} is damaged ({reason}); delete the run and make it again.") from None
+        return result.table(self.path / "weights.parquet")
 
     def log_tail(self, lines: int = 40) -> str:
         """The end of what the worker printed."""
@@ -228,7 +216,15 @@ class Run:
         settings = {key: getattr(config, key) for key in ("task", "model", "method", "split", "preset", "seed")}
         told = {"state": state.kind, "detail": state.detail, "reason": state.reason or None, "shipped": self.shipped}
         times = {"seconds": round(self.seconds(), 1), "created": self.created()}
-        return {"name": self.name, "title": self.title(), **settings, **told, "headline": self.headline(), **times}
+        return {
+            "name": self.name,
+            "title": self.title(),
+            **settings,
+            **told,
+            "headline": self.headline(),
+            "source": self.source() or None,
+            **times,
+        }
 
 
 _TURNS = (events.Started, events.Finished, events.Failed, events.Cancelled)
@@ -275,8 +271,3 @@ def _changed(path: Path) -> float:
 @functools.lru_cache(maxsize=256)
 def _history(path: Path, size: int, changed: int) -> tuple[events.Event, ...]:
     return tuple(events.read(path))
-
-
-@functools.lru_cache(maxsize=256)
-def _read_json(path: Path, size: int, changed: int) -> dict:
-    return files.read_json(path)

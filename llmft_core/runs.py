@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from llmft_core import files
+from llmft_core import files, models
 from llmft_core.config import RunConfig
 from llmft_core.run import Cancelled, Run, State
 
@@ -19,14 +19,16 @@ __all__ = [
     "State",
     "all",
     "check_name",
+    "check_new_name",
     "create",
     "delete",
     "find",
     "root",
 ]
 
-SHIPPED = Path(__file__).resolve().parent.parent / "precomputed" / "runs"
+SHIPPED = files.SHIPPED / "runs"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
+FILE_ENDINGS = (".lock", ".log", ".tmp", ".json", ".jsonl", ".parquet")  # of what llmft keeps beside and in runs
 
 
 def root() -> Path:
@@ -40,7 +42,7 @@ def root() -> Path:
 
 def create(config: RunConfig, name: str | None = None) -> Run:
     """A new run: its folder with config.json, in one step. Raises ValueError for a bad name or a full disk."""
-    base = check_name(name) if name else _new_name(config)
+    base = check_new_name(name) if name else _new_name(config)
     try:
         root().mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=root()))
@@ -64,6 +66,18 @@ def check_name(name: str) -> str:
         raise ValueError(
             f"'{name[:80]}' cannot name a run: use up to 80 letters, digits, dots, dashes and underscores."
         )
+    return name
+
+
+def check_new_name(name: str) -> str:
+    """The same for a run that is to be made, which must not be taken for a file of ours or for a model."""
+    check_name(name)
+    if name.lower().endswith(FILE_ENDINGS):
+        raise ValueError(
+            f"'{name}' cannot name a run: llmft keeps files of its own that end so; choose another ending."
+        )
+    if any(name == row.key for row in models.MODELS):
+        raise ValueError(f"'{name}' cannot name a run: it is the name of a model; choose another.")
     return name
 
 

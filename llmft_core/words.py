@@ -125,6 +125,13 @@ def size(millions: float | None) -> str:
     )
 
 
+def amount(done: float, total: float) -> str:
+    """Bytes that came of those in all: `0.41 of 2.47 GB`, `12 of 269 MB`; `12 MB` when nobody knows how many."""
+    scale, digits, unit = (1e9, 2, "GB") if max(done, total) >= 1e9 else (1e6, 0, "MB")
+    of = f" of {decimal(total / scale, digits)}" if total else ""
+    return f"{decimal(done / scale, digits)}{of} {unit}"
+
+
 # ---- time and states --------------------
 
 
@@ -158,6 +165,11 @@ def state(kind: str, detail: str = "", reason: str = "") -> str:
     if kind == "cancelled" or detail[0].isdigit() and kind == "running":
         return f"{said} {detail}"
     return f"{said}{', ' if kind == 'queued' else ': '}{detail}"
+
+
+def source(name: str) -> str:
+    """Where rows came from, short enough for a table; our own are never mistaken for a dataset."""
+    return {"hub": "Hub", "data-dir": "data folder", "data-file": "data file", "samples": "our samples"}.get(name, "")
 
 
 # ---- the verdict --------------------

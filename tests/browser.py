@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from patience import PATIENCE
+from playwright.sync_api import Browser, Page, sync_playwright
 
 HOUSE = Path(__file__).resolve().parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -19,8 +20,16 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 120.0  # seconds for the server to answer on a busy machine
 HARMLESS = ("favicon",)
+# Asked ten times a second: true when nothing has changed for three looks.
+SETTLED = """() => {
+  const page = document.documentElement, plots = [...document.querySelectorAll('.js-plotly-plot')];
+  const now = [page.scrollWidth, page.scrollHeight, location.search, plots.length].join();
+  const is_drawn = plots.every(plot => plot.querySelector('.main-svg'));
+  window.looks = is_drawn && window.seen === now ? (window.looks || 0) + 1 : 0;
+  window.seen = now;
+  return window.looks >= 3;
+}"""
 
 
 @contextmanager
@@ -95,6 +104,10 @@ class Watched:
         self.page.click(f"#tab-{name}-button")
         self.page.wait_for_selector(wait_for)
 
+    def settle(self) -> None:
+        """Wait until every chart is drawn and the size of the page stays what it is."""
+        self.page.wait_for_function(SETTLED, polling=100)
+
     def check(self) -> None:
         assert not self.elsewhere, f"asked another host: {self.elsewhere}"
         real = [said for said in self.errors if not any(word in said for word in HARMLESS)]
@@ -102,15 +115,22 @@ class Watched:
 
 
 @contextmanager
-def browsing(address: str, width: int = 1280, height: int = 900) -> Iterator[Watched]:
-    """A page of this width; leaving the block checks requests and console."""
+def chromium() -> Iterator[Browser]:
+    """One browser for many pages."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"NO BROWSER: {CHROMIUM} is not installed (apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
-            watched = Watched(browser.new_page(viewport={"width": width, "height": height}), address)
-            yield watched
-            watched.check()
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def browsing(browser: Browser, address: str, width: int = 1280, height: int = 900) -> Iterator[Watched]:
+    """A page of this width that knows nothing of others; leaving the block checks requests and console."""
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        watched = Watched(context.new_page(), address)
+        yield watched
+        watched.check()

@@ -17,17 +17,41 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
 )
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads wait for each other longer than a tiny model takes
 for name in ("HF_TOKEN", "LLMFT_RECIPE", "LLMFT_RESUME", "LLMFT_DEBUG", "SPACE_ID"):
     os.environ.pop(name, None)
 DATA = Path(os.environ.get("LLMFT_DATA_DIR") or HOUSE.parent / "shared" / "data")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_data_dir():
+    """No data but what a test asks for; before the first run that a whole file shares."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LLMFT_DATA_DIR", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def runs_dir(tmp_path, monkeypatch) -> Path:
-    """An empty folder for the runs of this test; no data but what it asks for."""
-    monkeypatch.delenv("LLMFT_DATA_DIR", raising=False)
+    """An empty folder for the runs of this test."""
     monkeypatch.setenv("LLMFT_RUNS_DIR", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def toy(monkeypatch, runs_dir):
+    """Workers run `toy_recipe`; whatever a test leaves running is ended."""
+    from patience import PATIENCE
+
+    from llmft_core import jobs, runs
+
+    monkeypatch.setenv("LLMFT_RECIPE", "toy_recipe")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HOUSE / "tests"), str(HOUSE))))
+    monkeypatch.setattr(jobs, "START_SECONDS", PATIENCE)
+    yield
+    for run in runs.all():
+        if not run.shipped and run.is_held():
+            jobs.stop(run, 0, 0.2)
 
 
 @pytest.fixture(scope="session")

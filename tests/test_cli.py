@@ -2,29 +2,27 @@
 
 import importlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import fakes
 import pytest
+from patience import PATIENCE, until
 
-from llmft_core import runs
+from llmft_core import jobs, runs
 from llmft_core.cli import dashed, main
 from llmft_core.config import RunConfig
 
 HERE = Path(__file__).resolve().parent
+ENDLESS = "10000"  # steps of a twentieth of a second: until somebody stops it
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch, tmp_path):
+def house(toy, monkeypatch, tmp_path):
     """Runs are worked off by `toy_recipe`, on a few rows of ours; none ships."""
-    monkeypatch.setenv("LLMFT_RECIPE", "toy_recipe")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE), str(HERE.parent))))
     monkeypatch.setenv("LLMFT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
     rows = [{"idx": i, "sentence": f"the tea was {w} {i}", "label": i % 2} for i, w in enumerate(["cold", "fine"] * 10)]
@@ -55,11 +53,10 @@ def background(*arguments):
     )
 
 
-def until(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+def until_trains(run):
+    """There is no such run at first."""
+    kept = runs.root() / run / "checkpoint.json"
+    until(kept.exists, f"{run} takes a step")
 
 
 # ---- fine-tune --------------------
@@ -83,23 +80,24 @@ def test_fine_tune_has_a_flag_for_every_setting(call):
 
 
 def test_ctrl_c_cancels_the_run_and_says_how_to_go_on(monkeypatch, runs_dir):
-    monkeypatch.setenv("TOY_STEPS", "200")
+    monkeypatch.setenv("TOY_STEPS", ENDLESS)
     shell = background("fine-tune", "--task", "sst2", "--name", "r")
-    until(lambda: (runs_dir / "r" / "checkpoint.json").exists())
+    until_trains("r")
     shell.send_signal(signal.SIGINT)
-    out, err = shell.communicate(timeout=20)
+    out, err = shell.communicate(timeout=PATIENCE)
     assert shell.returncode == 130 and runs.find("r").state().kind == "cancelled"
     assert "r is cancelled at step" in err and "runs resume r" in err and "Traceback" not in err
 
 
 def test_a_closed_terminal_does_not_end_the_run(monkeypatch, runs_dir):
-    monkeypatch.setenv("TOY_STEPS", "60")
+    monkeypatch.setenv("TOY_DOES", "wait")
     shell = background("fine-tune", "--task", "sst2", "--name", "r")
-    until(lambda: (runs_dir / "r" / "checkpoint.json").exists())
+    until_trains("r")
     shell.send_signal(signal.SIGHUP)
-    shell.communicate(timeout=10)
+    shell.communicate(timeout=PATIENCE)
     assert runs.find("r").state().kind == "running"
-    until(lambda: runs.find("r").state().kind == "finished")
+    (runs_dir / "r" / "go").touch()
+    assert jobs.wait(runs.find("r"), PATIENCE).kind == "finished"
 
 
 def test_a_failed_run_is_exit_1_with_its_sentence(call, monkeypatch):
@@ -114,9 +112,9 @@ def test_a_failed_run_is_exit_1_with_its_sentence(call, monkeypatch):
 
 
 def test_a_run_can_be_started_stopped_and_resumed(call, monkeypatch):
-    monkeypatch.setenv("TOY_STEPS", "60")
+    monkeypatch.setenv("TOY_STEPS", ENDLESS)
     assert call("fine-tune", "--task", "sst2", "--name", "r", "--no-wait")[:2] == (0, "r\n")
-    until(lambda: (runs.find("r").path / "checkpoint.json").exists())
+    until_trains("r")
     code, out, _ = call("runs", "stop", "r")
     assert code == 0 and "cancelled at step" in out
     reached = json.loads((runs.find("r").path / "checkpoint.json").read_text())

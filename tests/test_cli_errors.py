@@ -1,17 +1,18 @@
 """Bad input on the command line: one sentence on stderr, exit code 2, nothing half-written, no traceback."""
 
 import errno
+import itertools
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fakes
 import pytest
+from patience import PATIENCE
 
 from llmft_core import checks, models, runs
 from llmft_core.cli import main
@@ -97,19 +98,27 @@ def test_a_gated_model_without_a_token_is_told_with_the_link(refused, monkeypatc
     assert "https://huggingface.co/meta-llama/Llama-3.2-1B" in said and "HF_TOKEN" in said
 
 
-def test_no_network_is_told_within_two_seconds(tmp_path):
-    """By a Hub that takes the call and never answers, which is worse than no network at all."""
+def test_no_network_is_told_after_one_try(tmp_path):
+    """To a Hub that takes the call and never answers, which is worse than no network at all."""
     environment = {
         key: value for key, value in os.environ.items() if not re.search("offline|proxy", key, re.IGNORECASE)
     }
     command = [sys.executable, "-m", "llmft_core", "fine-tune", "--model", "owner/model"]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path)}
-        begun = time.monotonic()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HOUSE)
-        taken = time.monotonic() - begun
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HOUSE, timeout=PATIENCE)
+        assert _calls_to(silent) == 1
     assert done.returncode == 2 and "no network" in done.stderr and "--model mini" in done.stderr
-    assert taken < 2 * max(1.0, os.getloadavg()[0] / os.cpu_count()), "two seconds, on a machine that has time"
+
+
+def _calls_to(server: socket.socket) -> int:
+    """How many callers the system took on behalf of a server that never looked."""
+    server.setblocking(False)
+    for number in itertools.count():
+        try:
+            server.accept()[0].close()
+        except BlockingIOError:
+            return number
 
 
 def test_offline_mode_is_named_as_the_reason(refused):
@@ -146,7 +155,7 @@ def test_the_hub_s_answers_become_sentences(monkeypatch):
         ("binary.parquet", b"PAR1 not really", "binary.parquet"),
         ("binary.json", b"\x80\x81", "binary.json"),
         ("half.json", b'[{"idx": 1, "sen', "half.json"),
-        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: column idx, sentence, label is missing"),
+        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: column sentence, label is missing"),
         ("label.csv", b"idx,sentence,label\n1,fine,7\n", "label.csv, row 1, column label"),
         ("text.txt", b"idx,sentence,label\n", "not a data file"),
         ("rows.jsonl", b"[1, 2]\n", "rows.jsonl, row 1"),

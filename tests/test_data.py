@@ -1,7 +1,5 @@
 """Data: how rows are split, what a split leaks, and which rows a subset takes."""
 
-import time
-
 import pandas as pd
 import pytest
 
@@ -97,13 +95,6 @@ def test_leakage_is_what_was_measured(real):
 def test_a_random_split_of_full_paragraphs_leaks_nearly_all_of_them(data_dir):
     found = data.load(SQUAD, "80-20", data_file=data_dir / "squad_v2" / "validation.parquet")
     assert found.leakage["share"] > 0.998 and found.source == "data-file"
-
-
-def test_leakage_of_67_thousand_rows_takes_seconds(real):
-    found = real(SST2, "80-20")
-    begun = time.process_time()
-    data.leakage(found.train, found.test)
-    assert time.process_time() - begun < 10
 
 
 def test_evaluate_sees_the_same_test_rows_as_the_run(real, data_dir):

@@ -2,12 +2,15 @@
 
 import json
 import lzma
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmft_core.engine import pretrain
+from llmft_core.engine.pretraining import corpus
 
 TEXT = "<|doc|>\n".join(
     f"The {animal} lives by the {place}. Every morning the {animal} walks to the {place} and drinks.\n"
@@ -59,15 +62,36 @@ def test_resume_goes_on_from_the_checkpoint(tmp_path, text, capsys):
     capsys.readouterr()
     pretrain.pretrain([text], out, recipe(steps=8, save_every=8), resume=True)
     assert (out / "checkpoints" / "checkpoint-8").exists()
+    assert '"step": 4,' not in capsys.readouterr().out.replace('"step": 40', "")  # its steps were not taken again
 
 
-def test_no_token_sees_another_document():
-    bos = 1
-    rows = [torch.tensor([1, 5, 6, 1, 7, 8]).numpy().astype("uint16")]
-    batch = pretrain.collate(rows, bos)
-    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
-    assert not batch["attention_mask"][0, 0, 3:, :3].any()
-    assert batch["labels"].tolist() == [[-100, 5, 6, -100, 7, 8]]
+def test_resumed_optimizer_is_the_one_that_was_saved(tmp_path, text):
+    whole = pretrain.pretrain([text], tmp_path / "whole", recipe(steps=8, decay=0.25))
+    half = tmp_path / "half"
+    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25))
+    shutil.rmtree(half / "checkpoints" / "checkpoint-8")
+    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25), resume=True)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (half, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_another_schooling_starts_from_the_weights_of_the_first(tmp_path, text):
+    first = pretrain.pretrain([text], tmp_path / "first", recipe(steps=30, learning_rate=1e-2))
+    second = pretrain.pretrain([text], tmp_path / "second", recipe(steps=1, learning_rate=1e-6), start_from=first)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (second, first))
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=2e-2, atol=1e-3)
+    assert (second / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
+
+
+def test_documents_with_evaluation_text_are_left_out(tmp_path, text):
+    held_out = corpus.grams("Every morning the fox walks to the river and drinks. " * 2)
+    out = pretrain.pretrain([text], tmp_path / "model", recipe(), held_out=held_out)
+    about = json.loads((out / "pretraining.json").read_text())
+    assert (about["documents"], about["left_out"]) == (20, 0)  # no document says it twice
+    held_out = corpus.grams("fox lives by the river. Every morning the fox walks to the river and drinks.")
+    out = pretrain.pretrain([text], tmp_path / "other", recipe(), held_out=held_out)
+    assert json.loads((out / "pretraining.json").read_text())["left_out"] == 1
 
 
 def test_bits_per_byte_of_a_uniform_model_is_the_log_of_its_vocabulary(tmp_path, text):
@@ -91,3 +115,16 @@ def test_text_that_cannot_be_read_is_named(tmp_path, content, words):
     with pytest.raises(ValueError, match=words):
         pretrain.pretrain([path], tmp_path / "model", recipe())
     assert not (tmp_path / "model").exists()
+
+
+def test_overlap_counts_the_documents_that_hold_evaluation_text(tmp_path, text):
+    sentence = "the otter lives by the mill . every morning the otter walks to the mill"
+    passage = "Nobody in the village knew who had painted the little boat blue and red that night."
+    files = {
+        "sst2": {"idx": 0, "sentence": sentence, "label": 1},
+        "squad_v2": {"id": "a", "title": "", "context": passage, "question": "Who?", "answers": {"text": []}},
+    }
+    for task, row in files.items():
+        (tmp_path / task).mkdir()
+        (tmp_path / task / "validation.jsonl").write_text(json.dumps(row) + "\n")
+    assert corpus.overlap([text], tmp_path) == {"animals.txt.xz": {"documents": 20, "shared": 1}}

@@ -28,6 +28,28 @@ def test_every_format_gives_the_same_rows(tmp_path, ending):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".json", ".jsonl"])
+def test_without_a_column_of_ids_the_number_of_the_row_does(tmp_path, ending):
+    path, frame = tmp_path / f"dev{ending}", pd.DataFrame(GOOD).drop(columns="idx")
+    write = {".parquet": frame.to_parquet, ".csv": lambda p: frame.to_csv(p, index=False)}
+    write[".json"] = lambda p: frame.to_json(p, orient="records")
+    write[".jsonl"] = lambda p: frame.to_json(p, orient="records", lines=True)
+    write[ending](path)
+    assert [(e.id, e.question) for e in rows.read(SST2, path)] == list(zip("123", GOOD["sentence"], strict=True))
+
+
+def test_questions_without_ids_are_numbered_in_both_forms(tmp_path):
+    articles = samples.read("squad_v2")[1]
+    for item in (item for article in articles for part in article["paragraphs"] for item in part["qas"]):
+        del item["id"]
+    (tmp_path / "a.json").write_text(json.dumps({"data": articles}), encoding="utf-8")
+    pd.DataFrame(SQUAD.samples()[1]).drop(columns="id").to_json(tmp_path / "b.jsonl", orient="records", lines=True)
+    for name in ("a.json", "b.jsonl"):
+        found = rows.read(SQUAD, tmp_path / name)
+        assert [e.id for e in found] == [str(number) for number in range(1, len(found) + 1)]
+        assert [e.question for e in found] == [row["question"] for row in SQUAD.samples()[1]]
+
+
 def test_lines_under_the_ending_json_are_read(tmp_path):
     pd.DataFrame(GOOD).to_json(tmp_path / "dev.json", orient="records", lines=True)
     assert len(rows.read(SST2, tmp_path / "dev.json")) == 3
@@ -63,8 +85,16 @@ WRONG = {
     "label.csv": (HEAD + "1,fine,1\n2,so so,maybe\n", r"label.csv, row 2, column label: 'maybe' is not 0 or 1\."),
     "blank.csv": (HEAD + "1,fine,1\n2,,0\n", r"blank.csv, row 2, column sentence: '' is not a text\."),
     "twice.csv": (HEAD + "1,fine,1\n1,bad,0\n", r"twice.csv, row 2, column idx: '1' is also row 1"),
-    "none.csv": (HEAD, r"none.csv: holds no rows; give a file with the columns idx, sentence, label\."),
-    "other.csv": ("text,label\nfine,1\n", r"other.csv, row 1: column idx, sentence is missing; SST-2 needs"),
+    "none.csv": (HEAD, r"none.csv: holds no rows; SST-2 needs the columns sentence, label \(idx may be left out\)\."),
+    "other.csv": (
+        "text,label\nfine,1\n",
+        r"other.csv, row 1: column sentence is missing; SST-2 needs the columns",
+    ),
+    "some.json": (
+        '[{"idx": 1, "sentence": "a", "label": 1}, {"sentence": "b", "label": 0}]',
+        r"some.json, row 2: column idx",
+    ),
+    "label, no id.csv": ("sentence,label\nfine,1\nso so,maybe\n", r"csv, row 2, column label: 'maybe' is not 0 or 1\."),
     "ragged.csv": (HEAD + "1,fine,1\n2,a,b,c,0\n", r"ragged.csv: not a csv file that can be read \(.*line 3"),
     "empty.csv": ("", r"empty.csv: the file is empty"),
     "binary.csv": (b"\xff\xfe\x00\x01" * 99, r"binary.csv: not UTF-8 text"),

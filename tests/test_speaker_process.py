@@ -2,10 +2,10 @@
 
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, until
 
 from llmft_core import jobs
 
@@ -56,7 +56,7 @@ for line in sys.stdin:
 @pytest.fixture
 def speaker(tmp_path):
     (tmp_path / "fake_speaker.py").write_text(SPEAKER)
-    made = jobs.Speaker(silence=3.0, idle=600, command=(sys.executable, str(tmp_path / "fake_speaker.py")))
+    made = jobs.Speaker(silence=PATIENCE, idle=600, command=(sys.executable, str(tmp_path / "fake_speaker.py")))
     yield made
     made.close()
 
@@ -85,6 +85,7 @@ def test_a_speaker_that_falls_silent_is_given_up(speaker):
     speaker.silence = 0.5
     (error,) = speaker.ask({"do": "sleep"})
     assert "said nothing" in error["message"]
+    speaker.silence = PATIENCE
     assert list(speaker.ask({"do": "chat"}))[-1]["event"] == "done"
 
 
@@ -96,14 +97,12 @@ def test_two_who_ask_at_once_are_answered_in_turn(speaker):
 
     threads = [threading.Thread(target=ask, args=(word,)) for word in "ab"]
     [thread.start() for thread in threads]
-    [thread.join(10) for thread in threads]
+    [thread.join(PATIENCE) for thread in threads]
     assert heard == {word: [word] * 3 + [" ".join([word] * 3)] for word in "ab"}
 
 
 def test_a_speaker_without_questions_ends(speaker):
     speaker.idle = 0.2
     gone = list(speaker.ask({"do": "chat"}))[-1]["pid"]
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{gone}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not Path(f"/proc/{gone}").exists(), "the idle speaker ends")
     assert list(speaker.ask({"do": "chat"}))[-1]["pid"] != gone

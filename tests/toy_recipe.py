@@ -1,7 +1,7 @@
 """A recipe without a model: it counts steps, and misbehaves as TOY_DOES says. For tests of runs, jobs and the envelope.
 
-TOY_STEPS steps (8) of TOY_PAUSE seconds (0.05). TOY_DOES: "" (finish), deaf (never look at should_stop), stuck (ignore
-SIGTERM too), memory, disk, value, token, exit.
+TOY_STEPS steps (8) of PAUSE seconds. TOY_DOES: "" (finish), wait (after the first step, for a file `go`), deaf (never
+look at should_stop), stuck (ignore SIGTERM too), memory, disk, value, token, exit.
 """
 
 import errno
@@ -14,10 +14,11 @@ from llmft_core import files
 from llmft_core.events import Stage, Step
 from llmft_core.runs import Cancelled
 
+PAUSE = 0.05  # seconds
+
 
 def run(run, say, should_stop, resume) -> None:
-    steps, pause = int(os.environ.get("TOY_STEPS", "8")), float(os.environ.get("TOY_PAUSE", "0.05"))
-    does = os.environ.get("TOY_DOES", "")
+    steps, does = int(os.environ.get("TOY_STEPS", "8")), os.environ.get("TOY_DOES", "")
     say(Stage("loading"))
     _misbehave(does)
     kept = run.path / "checkpoint.json"
@@ -25,9 +26,11 @@ def run(run, say, should_stop, resume) -> None:
     for step in range(first, steps + 1):
         if should_stop() and does not in ("deaf", "stuck"):
             raise Cancelled()
-        time.sleep(pause)
+        time.sleep(PAUSE)
         say(Step(step, steps, 1 / step, 1e-3, step * 4, 80.0))
         files.write_json(kept, step)
+        while does == "wait" and not (run.path / "go").exists():
+            time.sleep(PAUSE)
     import fakes  # slow, and only a run that finishes needs it
 
     made = fakes.run(run.config.task, 20)

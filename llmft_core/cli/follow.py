@@ -70,7 +70,7 @@ class Lines:
 
     def _step(self, event: events.Step) -> str:
         self.first_step = first = self.first_step or event
-        text = f"  step {event.step:,} of {event.steps:,}, loss {event.loss:.3f}"
+        text = f"  step {event.step:,} of {event.steps:,}, {_loss(event.loss)}"
         if event.examples_per_second:
             text += f", {event.examples_per_second:.0f} examples/s"
         if event.step > first.step:
@@ -96,9 +96,13 @@ class Lines:
         self.is_open = False
 
 
+def _loss(value: float) -> str:
+    return "the loss is no longer a number" if words.is_missing(value) else f"loss {value:.3f}"
+
+
 def _scores(event: events.Evaluated) -> str:
     name = words.headline({"fine_tuned": event.metrics})
-    value = f"{words.metric(name).phrase} {words.percent(event.metrics.get(name))}"
+    value = f"{words.metric(name).phrase} {words.percent(event.metrics.get(name)) or 'undefined'}"
     side = event.side.replace("_", "-")
     if event.final:
         return f"{side[:1].upper()}{side[1:]}: {value}, n = {event.n:,}"

@@ -56,7 +56,9 @@ def _print_scores(found: dict, json: bool) -> None:
     if json:
         printing.emit(found)
         return
-    print(f"{found['model']} on {found['task']}, {found.get('split')}, n = {words.count(found['n'])}")
+    rows_from = words.source(found.get("source") or "")
+    about = f"{found['model']} on {found['task']}, {found.get('split')}, n = {words.count(found['n'])}"
+    print(about + (f", rows from {rows_from}" if rows_from else ""))
     printing.metrics(found["metrics"])
     speed = f", {found['examples_per_second']:,.1f} examples per second" if found.get("examples_per_second") else ""
     print(f"{words.duration(found.get('seconds'))}{speed}")

@@ -28,14 +28,16 @@ def list_runs(context: typer.Context, runs_dir: RunsDir = None, json: AsJson = F
     for run in found:
         head = run["headline"] or {}
         before, after = head.get("zero_shot"), head.get("fine_tuned")
-        values = f"{head['metric']} {words.percent(before, unit=False)} → {words.percent(after)}" if head else ""
-        change = words.points(after - before) if head else ""
+        is_known = not (words.is_missing(before) or words.is_missing(after))
+        values = f"{head['metric']} {words.percent(before, unit=False)} → {words.percent(after)}" if is_known else ""
+        change = words.points(after - before) if is_known else ""
         state = words.state(run["state"], run["detail"] or "", run["reason"] or "") + (
             ", shipped" if run["shipped"] else ""
         )
         about = (run["task"], run["model"], run["method"] or "", run["split"])
-        rows.append((run["name"], state, values, change, words.duration(run["seconds"]), *about))
-    heads = ("run", "state", "headline", "points", "time", "task", "model", "method", "split")
+        rows_from = words.source(run["source"] or "")
+        rows.append((run["name"], state, values, change, words.duration(run["seconds"]), *about, rows_from))
+    heads = ("run", "state", "headline", "points", "time", "task", "model", "method", "split", "rows from")
     printing.table(heads, rows, (2, 3, 4))
 
 
@@ -60,6 +62,7 @@ def show(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> Non
         ("made", when),
         ("time", words.duration(found.seconds()) or "0:00"),
         ("folder", str(found.path)),
+        ("rows from", words.source(found.source())),
     ]
     if not found.damage:
         rows += [

@@ -19,9 +19,12 @@ def chat(
 
     Every line is a new question. Ctrl-D ends it.
     """
-    from llmft_core import jobs, runs, tasks
+    from llmft_core import checks, jobs, runs, tasks
 
     found = runs.find(run)
+    if found.damage:
+        raise ValueError(f"{run} is damaged: {found.damage}.")
+    checks.model(found.config.model)
     task = tasks.find(found.config.task)
     speaker, paragraph = jobs.Speaker(), ""
     if not free and not task.labels:
@@ -50,7 +53,15 @@ def _read(prompt: str) -> str | None:
 
 
 def _ask(speaker, request: dict) -> None:
+    from llmft_core import words
+    from llmft_core.cli.follow import Lines
+
+    lines = Lines()
     for event in speaker.ask(request):
+        if event["event"] == "download":
+            lines.progress(f"Downloading {event['model']}: {words.amount(event['done'], event['total'])}", False)
+            continue
+        lines.close()
         if event["event"] == "error":
             note(event["message"])
         elif event["event"] == "done":

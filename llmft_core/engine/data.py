@@ -72,13 +72,14 @@ def load_test(
     seed: int = 1,
     examples: int | None = None,
 ) -> Data:
-    """Only the rows to test on, the same as `load` gives; a `data_file` is one file of rows, all of them used."""
+    """Only the rows to test on, the same as `load` gives; of a `data_file` all rows unless a split divides it."""
     source = _Source(task, data_dir, data_file)
-    if data_file or split == "official":
+    if split == "official":
         test = with_families(take(*source.parts(1), examples, seed))
     else:
         test = take(divide(task, with_families(*source.parts(0)), split, seed)[1], examples, seed)
-    return Data([], test, source.name, "file" if data_file else split, {"test": fingerprint(test)}, {}, source.note)
+    name = "file" if data_file and split == "official" else split
+    return Data([], test, source.name, name, {"test": fingerprint(test)}, {}, source.note)
 
 
 class _Source:

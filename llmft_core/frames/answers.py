@@ -116,7 +116,7 @@ def answer_quality(run: Run) -> pd.DataFrame:
                 value = scores.get(side, {}).get(name)
                 if value is None:
                     continue
-                low, high = (scores.get("intervals") or {}).get(side, {}).get(name) or (np.nan, np.nan)
+                low, high = reading.interval((scores.get("intervals") or {}).get(side, {}).get(name))
                 row = (side, metric, group, value, low, high, n)
                 records.append(dict(zip(QUALITY_COLUMNS, row, strict=True)))
     return reading.table(records, QUALITY_COLUMNS)

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from llmft_core import events, tasks
@@ -63,6 +64,16 @@ def tensors(run: Run) -> pd.DataFrame:
     except ValueError:
         rows = None
     return pd.DataFrame() if rows is None else rows
+
+
+def number(value: float | None) -> float:
+    """A number of metrics.json; what is undefined there (null) or absent is NaN."""
+    return np.nan if value is None else float(value)
+
+
+def interval(ends: list | None) -> tuple[float, float]:
+    """Low and high of metrics.json, NaN where there is none."""
+    return (number(ends[0]), number(ends[1])) if ends else (np.nan, np.nan)
 
 
 def table(records: list[dict], columns: tuple[str, ...]) -> pd.DataFrame:

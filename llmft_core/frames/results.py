@@ -40,10 +40,10 @@ def metric_table(run: Run, only: tuple[str, ...] = ()) -> pd.DataFrame:
 
 
 def _metric_row(scores: dict, name: str, headline: str) -> dict:
-    before, after = (_number(scores[side][name]) for side in SIDES)
+    before, after = (reading.number(scores[side][name]) for side in SIDES)
     intervals, change = scores.get("intervals") or {}, (scores.get("delta") or {}).get(name) or {}
-    zero, fine = (_pair((intervals.get(side) or {}).get(name)) for side in SIDES)
-    delta, low, high, p = (_number(change.get(key)) for key in ("value", "low", "high", "p"))
+    zero, fine = (reading.interval((intervals.get(side) or {}).get(name)) for side in SIDES)
+    delta, low, high, p = (reading.number(change.get(key)) for key in ("value", "low", "high", "p"))
     delta = after - before if np.isnan(delta) else delta
     kind = words.kind_of(name, delta, low, high, p)
     return {
@@ -52,17 +52,9 @@ def _metric_row(scores: dict, name: str, headline: str) -> dict:
         "fine_tuned": after, "fine_low": fine[0], "fine_high": fine[1],
         "delta": delta, "delta_low": low, "delta_high": high, "p": p,
         "better": None if kind == "unclear" else kind == "better",
-        "baseline": _number((scores.get("baseline") or {}).get(name)),
-        "ceiling": _number((scores.get("ceiling") or {}).get(name)), "headline": name == headline,
+        "baseline": reading.number((scores.get("baseline") or {}).get(name)),
+        "ceiling": reading.number((scores.get("ceiling") or {}).get(name)), "headline": name == headline,
     }  # fmt: skip
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
-
-
-def _pair(interval: list | None) -> tuple[float, float]:
-    return (_number(interval[0]), _number(interval[1])) if interval else (np.nan, np.nan)
 
 
 def flips(run: Run) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from llmft_core.frames.reading import Run
 
 RUN_COLUMNS = (
     "name", "title", "state", "kind", "task", "model", "method", "split", "metric",
-    "zero_shot", "fine_tuned", "change", "low", "high", "p", "seconds", "shipped",
+    "zero_shot", "fine_tuned", "change", "low", "high", "p", "seconds", "shipped", "source",
 )  # fmt: skip
 CURVE_COLUMNS = (
     "step", "steps", "loss", "learning_rate", "examples", "examples_per_second",
@@ -24,7 +24,8 @@ def runs_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per run, in the order given.
 
     -> name, title, state (a shape and words), kind (of the state), task, model, method, split, metric (name of the
-    headline), zero_shot, fine_tuned, change, low and high (of the change), p, seconds, shipped. Shares are 0..1.
+    headline), zero_shot, fine_tuned, change, low and high (of the change), p, seconds, shipped, source (of
+    the rows). Shares are 0..1.
     """
     return reading.table([_run_row(run) for run in runs], RUN_COLUMNS)
 
@@ -40,6 +41,7 @@ def _run_row(run: Run) -> dict:
         "metric": head.get("metric", ""), "zero_shot": before, "fine_tuned": after, "change": change,
         "low": head.get("low"), "high": head.get("high"), "p": head.get("p"),
         "seconds": run.seconds() or None, "shipped": run.shipped,
+        "source": reading.scores(run).get("source") or "",
     }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ class Task:
     what: str  # one sentence for the form
     hub_id: str  # dataset id on the Hub
     splits: tuple[str, str]  # names of the splits to learn from and to test on, in the Hub's dataset and as file stems
-    columns: tuple[str, ...]  # columns a data file must have
+    columns: tuple[str, ...]  # columns of a data file; the first, its id, may be absent: the row number does then
     to_example: Callable[[Mapping], Example]  # one row -> Example; ValueError("column: what is wrong") for a bad row
     prompt: Callable[[Example], Prompt]  # the words a model is given, without the answer
     headline: str  # the metric of the verdict

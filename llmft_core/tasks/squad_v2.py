@@ -93,7 +93,7 @@ def flat(articles: list[dict]) -> list[dict]:
     """
     return [
         {
-            "id": item["id"],
+            **({"id": item["id"]} if "id" in item else {}),
             "title": article.get("title", ""),
             "context": paragraph["context"],
             "question": item["question"],

@@ -5,21 +5,25 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmft_core import rows, tasks
+from llmft_core import checks, models, rows, tasks, words
 from llmft_core.run import Run
 from llmft_core.tasks import Example, Task
-from llmft_core.ui import html, sides
+from llmft_core.ui import choice, html, sides
 from llmft_core.ui.choice import Choice
 
 LIMITS = {"sentence": 2_000, "paragraph": 20_000, "question": 1_000, "message": 4_000}
 KEPT = 40  # turns of a conversation; a model drops the oldest when they do not fit
 BETWEEN_PARTIALS = 0.08  # seconds; faster than that nobody reads
 NO_SIDE = "No fine-tuned run for this task and model yet. Start one in Train."
+DOWNLOADING = "Downloading"
 CALLED_OFF = "The model stopped without an answer; ask again."
 
 
 class Shown(NamedTuple):
-    """What stands below the input; None keeps what is there. `reply` is kept to switch between raw and calibrated."""
+    """What stands below the input; None keeps what is there. `reply` is kept to switch between raw and calibrated.
+
+    `download` is the progress of a model that has to come first, "" when none is on its way.
+    """
 
     error: str | None = None
     zero_shot: str | None = None
@@ -27,6 +31,7 @@ class Shown(NamedTuple):
     words: str | None = None
     prompt: str | None = None
     reply: dict | None = None
+    download: str | None = None
 
 
 def task_samples(name: str) -> list[Example]:
@@ -58,7 +63,7 @@ def resting(chosen: Choice) -> Shown:
     ready = "Its answer appears here."
     how = method(chosen)
     tuned = ready if chosen.run else NO_SIDE
-    return Shown("", sides.resting("zero_shot", how, ready), sides.resting("fine_tuned", how, tuned), "", "", {})
+    return Shown("", sides.resting("zero_shot", how, ready), sides.resting("fine_tuned", how, tuned), "", "", {}, "")
 
 
 def refuse(text: str, kind: str) -> str:
@@ -91,6 +96,9 @@ def compare(speaker, chosen: Choice, inputs: dict[str, str], calibrated: bool = 
         if kind == "done":
             yield show(task, chosen, event | {"given": given}, calibrated)
             return
+        if kind == "download":
+            yield Shown(download=_coming(event))
+            continue
         latest[str(event.get("side"))] = str(event.get("text", ""))
         if time.monotonic() - last > BETWEEN_PARTIALS:
             last = time.monotonic()
@@ -99,7 +107,12 @@ def compare(speaker, chosen: Choice, inputs: dict[str, str], calibrated: bool = 
 
 
 def warm(speaker, chosen: Choice) -> None:
-    """Have the pair loaded by an example of ours; whatever it answers is thrown away."""
+    """Have the pair loaded by an example of ours, unless it would be downloaded; what it answers is thrown away."""
+    try:
+        if not checks.is_here(models.find(chosen.model)):
+            return
+    except ValueError:  # said when somebody asks
+        return
     task = tasks.find(chosen.task)
     for example in three(chosen.task)[:1]:
         given = {"sentence": example.question, "question": example.question, "paragraph": example.shared}
@@ -120,12 +133,25 @@ def _waiting(task: Task, chosen: Choice, given: dict[str, str]) -> Shown:
         drawn = {side: sides.waiting_labels(side, how, list(reversed(task.labels))) for side in sides.NAMES}
     else:
         drawn = {side: sides.waiting_text(side, how, given["paragraph"]) for side in sides.NAMES}
-    return _with_tuned(chosen, Shown("", **drawn, words="", prompt="", reply={}))
+    return _with_tuned(chosen, Shown("", **drawn, words="", prompt="", reply={}, download=""))
 
 
 def _with_tuned(chosen: Choice, shown: Shown) -> Shown:
     """Without a run there is no right side, and it says so."""
     return shown if chosen.run else shown._replace(fine_tuned=sides.resting("fine_tuned", "lora", NO_SIDE))
+
+
+def _downloading(event: dict) -> str:
+    return f"{DOWNLOADING} {choice.model_title(choice.model_key(str(event.get('model'))))}"
+
+
+def _coming(event: dict) -> str:
+    """How far a download is; nothing any more when all of it is here."""
+    done, total = event["done"], event["total"]
+    if done >= total:
+        return ""
+    says = "The answer follows when the model is on this machine"
+    return html.progress(_downloading(event), says, done / total, f" · {words.amount(done, total)}")
 
 
 def _partial(chosen: Choice, latest: dict[str, str], given: dict[str, str]) -> Shown:
@@ -135,7 +161,7 @@ def _partial(chosen: Choice, latest: dict[str, str], given: dict[str, str]) -> S
         for side, text in latest.items()
         if side in sides.NAMES
     }
-    return Shown(**drawn)
+    return Shown(**drawn, download="")
 
 
 def show(task: Task, chosen: Choice, reply: dict, calibrated: bool) -> Shown:
@@ -156,7 +182,8 @@ def show(task: Task, chosen: Choice, reply: dict, calibrated: bool) -> Shown:
             drawn[side] = sides.answer(side, said | tick, how, proof, given["paragraph"], right)
     on = "fine-tuned" if reply.get("fine_tuned") else "zero-shot"
     strip = sides.word_strip(reply.get("words") or (), task.labels, on) if task.labels else ""
-    return _with_tuned(chosen, Shown("", **drawn, words=strip, prompt=sides.prompt(reply.get("prompt")), reply=reply))
+    shown = Shown("", **drawn, words=strip, prompt=sides.prompt(reply.get("prompt")), reply=reply, download="")
+    return _with_tuned(chosen, shown)
 
 
 @functools.lru_cache(maxsize=8)
@@ -203,7 +230,7 @@ def chat(speaker, chosen: Choice, talks: dict[str, list[dict]], message: str) ->
         yield html.error("Nothing to send", problem), talks, ""
         return
     turn = {"role": "user", "content": message}
-    asked = {side: [*talks.get(side, [])[-KEPT:], turn] for side in sides.NAMES}
+    asked = {side: [*_answered(talks.get(side, []))[-KEPT:], turn] for side in sides.NAMES}
     yield "", asked, ""
     request = {"do": "chat", "run": chosen.run_name, "model": chosen.model, "task": chosen.task, "messages": asked}
     begun, last = time.monotonic(), 0.0
@@ -218,11 +245,19 @@ def chat(speaker, chosen: Choice, talks: dict[str, list[dict]], message: str) ->
             texts |= {side: str((event.get(side) or {}).get("text", "")) for side in sides.NAMES if event.get(side)}
             yield "", _spoken(asked, texts), _chat_note(texts, time.monotonic() - begun, chosen)
             return
+        if kind == "download":
+            yield "", asked, f"{_downloading(event)}: {words.amount(event['done'], event['total'])}. Stop cancels it."
+            continue
         texts[str(event.get("side"))] = str(event.get("text", ""))
         if time.monotonic() - last > BETWEEN_PARTIALS:
             last = time.monotonic()
             yield "", _spoken(asked, texts), ""
     yield html.error("The model could not answer", CALLED_OFF), talks, ""
+
+
+def _answered(turns: list[dict]) -> list[dict]:
+    """Without a last message that was stopped before its answer: chat templates want turns to alternate."""
+    return turns[:-1] if turns and turns[-1]["role"] == "user" else turns
 
 
 def _spoken(asked: dict[str, list[dict]], texts: dict[str, str]) -> dict[str, list[dict]]:

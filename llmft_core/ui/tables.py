@@ -163,7 +163,8 @@ def _run(row, is_chosen: bool, titles: dict[str, str], left: dict[str, str]) -> 
     change = " ".join(filter(None, (words.points(row.change), words.interval(row.low, row.high))))
     time = left.get(row.name) or words.duration(row.seconds)
     name = escape(row.name, quote=True)
-    shown = escape(row.name) + (' <span class="muted">shipped</span>' if row.shipped else "")
+    marks = ("shipped" if row.shipped else "", words.source(row.source) if row.source == "samples" else "")
+    shown = escape(row.name) + "".join(f' <span class="muted">{mark}</span>' for mark in marks if mark)
     cells = (words.percent(row.fine_tuned), change, time)
     rest = (titles.get(row.task, row.task), row.model, METHODS.get(row.method, row.method))
     return (

@@ -44,6 +44,12 @@ class Try:
         rest = ask.resting(self.first)
         with gr.Column(elem_classes="gap") as self.one:
             self._inputs()
+            with gr.Column(visible=False) as self.coming:
+                self.download = gr.HTML("", apply_default_css=False, elem_id="download")
+                with gr.Row(elem_classes="buttons"):
+                    self.cancel = gr.Button(
+                        "Cancel", variant="stop", size="md", scale=0, min_width=110, elem_id="download-cancel"
+                    )
             with gr.Row():
                 with gr.Column(min_width=300):
                     self.zero = gr.HTML(rest.zero_shot, apply_default_css=False, elem_id="side-zero")
@@ -58,7 +64,7 @@ class Try:
         self.outputs = [
             self.scale, self.error, self.labels_form, self.text_form, self.sentence,
             self.paragraph, self.question, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered,
-            self.zero_chat, self.tuned_chat, self.chat_note, self.talks, *self.chips,
+            self.download, self.coming, self.zero_chat, self.tuned_chat, self.chat_note, self.talks, *self.chips,
         ]  # fmt: skip
 
     def _inputs(self) -> None:
@@ -106,12 +112,18 @@ class Try:
     def connect(self, page: Page) -> None:
         who = [page.task, page.model, page.run]
         asked = [*who, self.sentence, self.paragraph, self.question, self.scale]
-        shown = [self.error, self.zero, self.tuned, self.words, self.prompt, self.reply, self.answered]
-        for event in (self.compare.click, self.sentence.submit, self.answer.click, self.question.submit):
+        shown = [*self._places(), self.coming, self.answered]
+        answers = [
             page.on(event, self.on_compare, asked, shown, trigger_mode="once", concurrency_limit=8)
+            for event in (self.compare.click, self.sentence.submit, self.answer.click, self.question.submit)
+        ]
         for number, chip in enumerate(self.chips):
             filled = page.on(chip.click, _picker(number), [page.task], [self.sentence, self.paragraph, self.question])
-            page.on(filled.then, self.on_compare, asked, shown, concurrency_limit=8)
+            answers.append(page.on(filled.then, self.on_compare, asked, shown, concurrency_limit=8))
+        for calls_off in (self.cancel.click, *(box.input for box in who)):  # or the page is about to show another pair
+            calls_off(None, None, None, cancels=answers, api_visibility="private")
+        for answer in answers:
+            page.on(answer.then, self.on_over, [*who, self.reply], shown)
         for box in (self.sentence, self.paragraph, self.question, self.message):
             page.on(box.focus, self.on_focus, who, [])
         page.on(self.scale.input, self.on_scale, [*who, self.reply, self.scale], [self.zero, self.tuned])
@@ -123,6 +135,8 @@ class Try:
             for event in (self.send.click, self.message.submit)
         ]
         self.stop.click(None, None, None, cancels=turns, api_visibility="private")
+        for turn in turns:
+            page.on(turn.then, _settled, [self.chat_note], [self.chat_note])
         page.on(self.fresh.click, self.on_fresh, who, [self.zero_chat, self.tuned_chat, self.chat_note, self.talks])
 
     def draw(self, chosen: Choice, mode, sentence, paragraph, question, answered) -> dict:
@@ -141,21 +155,31 @@ class Try:
         if examples and not task.labels and not (paragraph or question):
             said |= {self.paragraph: examples[0].shared, self.question: examples[0].question}
         if answered != _key(chosen):
-            rest = ask.resting(chosen)
-            said |= dict(zip(self._places(), rest, strict=True))
-            said |= {self.answered: _key(chosen), **self._talked(chosen, {}, "")}
+            said |= self._said(chosen, ask.resting(chosen)) | self._talked(chosen, {}, "")
         return said
 
     def _places(self) -> tuple:
         """Components in the order of `ask.Shown`."""
-        return self.error, self.zero, self.tuned, self.words, self.prompt, self.reply
+        return self.error, self.zero, self.tuned, self.words, self.prompt, self.reply, self.download
+
+    def _said(self, chosen: Choice, shown: ask.Shown) -> dict:
+        """What changes on the page; the bar and its button are there while a model is on its way."""
+        fresh = zip(self._places(), shown, strict=True)
+        said = {place: value for place, value in fresh if value is not None} | {self.answered: _key(chosen)}
+        return said if shown.download is None else said | {self.coming: gr.Column(visible=bool(shown.download))}
 
     def on_compare(self, task, model, run, sentence, paragraph, question, scale) -> Iterator[dict]:
         chosen = choice.settle(task, model, run)
         given = {"sentence": sentence, "paragraph": paragraph, "question": question}
         for shown in ask.compare(self.speaker, chosen, given, scale == CALIBRATED):
-            fresh = zip(self._places(), shown, strict=True)
-            yield {place: value for place, value in fresh if value is not None} | {self.answered: _key(chosen)}
+            yield self._said(chosen, shown)
+
+    def on_over(self, task, model, run, reply) -> dict:
+        """An answer came, failed or was called off (Gradio says so when that is done): nothing waits any more."""
+        if reply:
+            return {self.coming: gr.skip()}
+        chosen = choice.settle(task, model, run)
+        return self._said(chosen, ask.resting(chosen)._replace(error=None))
 
     def on_focus(self, task, model, run) -> None:
         """Somebody is about to ask: load the model while they type."""
@@ -207,6 +231,11 @@ def _picker(number: int):
         return (gr.skip(), one.shared, one.question) if one.shared else (one.question, gr.skip(), gr.skip())
 
     return pick
+
+
+def _settled(note):
+    """A turn is over, perhaps because it was stopped: nothing is being downloaded for it."""
+    return "" if ask.DOWNLOADING in str(note) else gr.skip()
 
 
 def _switch(mode, task) -> tuple:

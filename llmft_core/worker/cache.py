@@ -1,13 +1,12 @@
 """Zero-shot predictions that were made before, found by everything they depend on and never by a name."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import pandas as pd
 
-from llmft_core import runs
+from llmft_core import files, runs
 from llmft_core.worker import provenance
 from llmft_core.worker.lessons import Lessons
 
@@ -25,7 +24,7 @@ def key(parts: Lessons) -> str:
         "device": parts.lm.device.type,
         "code": provenance.code_digest(),
     }
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    return hashlib.sha256(files.to_json(decides).encode()).hexdigest()[:32]
 
 
 def read(name: str) -> tuple[pd.DataFrame, float] | None:

@@ -33,18 +33,30 @@ def weights(request: dict) -> list[dict]:
 def pretrain(request: dict) -> dict:
     """A small model from text; `settings` are fields of `engine.pretrain.Recipe`."""
     from llmft_core.engine import pretrain
+    from llmft_core.engine.pretraining import corpus
 
     text = [Path(path) for path in request["text"]]
+    chats, start_from = (Path(request[name]) if request[name] else None for name in ("chats", "start_from"))
+    held_out = corpus.evaluation_grams(request["held_out"]) if request["held_out"] else frozenset()
     recipe = pretrain.Recipe(**request["settings"])
-    return {"model": pretrain.pretrain(text, Path(request["out"]), recipe, request["resume"])}
+    out, resume = Path(request["out"]), request["resume"]
+    return {"model": pretrain.pretrain(text, out, recipe, resume, chats, held_out, start_from)}
+
+
+def overlap(request: dict) -> dict:
+    """How many documents of text files share a run of 13 words with evaluation examples."""
+    from llmft_core.engine.pretraining import corpus
+
+    return corpus.overlap([Path(path) for path in request["text"]], request["data_dir"])
 
 
 def bits_per_byte(request: dict) -> dict:
     """How well a model predicts a text file; lower is better."""
     from llmft_core.engine import load, pretrain
+    from llmft_core.engine.pretraining import corpus
 
     lm = load.load(request["model"])
-    text = "\n".join(pretrain.documents(Path(request["text"])))
+    text = "\n".join(corpus.documents(Path(request["text"])))
     return {"bits_per_byte": pretrain.bits_per_byte(lm.model, lm.tokenizer, text)}
 
 
@@ -59,6 +71,7 @@ CALLS = {
     "evaluate": evaluate,
     "weights": weights,
     "pretrain": pretrain,
+    "overlap": overlap,
     "bits_per_byte": bits_per_byte,
     "packing": packing,
 }

@@ -1,6 +1,8 @@
 """The playground's process: answers requests, one JSON object a line, with both sides of a run (see `answer_one`)."""
 
+import contextlib
 import json
+import os
 import queue
 import sys
 import threading
@@ -9,11 +11,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from llmft_core import models, runs, tasks
+from llmft_core import checks, files, models, runs, tasks
 from llmft_core.engine import chat, score
 from llmft_core.engine.chat import Pair
 from llmft_core.engine.evaluate import answer_room
 from llmft_core.tasks.base import Example, Prompt, Task
+from llmft_core.worker import download
 from llmft_core.worker.reasons import explain
 
 MOST_WORDS = 60  # a longer sentence is not taken apart word by word
@@ -34,7 +37,7 @@ class Speaker:
         name = (request.get("run") or "", request.get("model") or "")
         if self.name != name:
             self.name = self.pair = None
-            self.pair = _load(*name)
+            self.pair = _load(request)
             self.stops = score.stop_ids(self.pair.base, self.pair.prompter)
             self.ends = score.end_ids(self.pair.base) | set(self.pair.base.tokenizer.all_special_ids)
             self.name = name
@@ -117,16 +120,24 @@ def answer_one(speaker: Speaker, request: dict, say: Callable[[dict], None], sho
     {"id": 1, "do": "classify", "task": "sst2", "run": NAME, "text": …}
     {"id": 2, "do": "answer", "task": "squad_v2", "run": NAME, "context": …, "question": …}
     {"id": 3, "do": "chat", "run": NAME, "messages": […] or {"zero_shot": […], "fine_tuned": […]}}
-    An empty run with "model": KEY gives the zero-shot side alone.
+    An empty run with "model": KEY gives the zero-shot side alone. A model that is not on this machine is brought first,
+    with `download` events (see `worker/download.py`).
     {"do": "cancel", "target": 3} and {"do": "quit"} need no id.
     """
     answers = {"classify": speaker.classify, "answer": speaker.answer, "chat": speaker.chat}
     try:
+        base = _base(request)
+        if not checks.is_here(base):
+            with contextlib.closing(download.fetch(base.source, should_stop)) as coming:
+                for event in coming:
+                    say({"id": request.get("id"), **event})
         for reply in answers[request["do"]](request, should_stop):
             kind = reply.pop("event", "done")
             if kind == "done":
                 reply |= {"proof": speaker.pair.proof, "stopped": should_stop()}
             say({"id": request.get("id"), "event": kind, **reply})
+    except download.Stopped:
+        say({"id": request.get("id"), "event": "done", "stopped": True})
     except KeyError as error:
         say({"id": request.get("id"), "event": "error", "message": f"The request has no {error} that is known here."})
     except Exception as error:  # the process must outlive any single request
@@ -134,12 +145,16 @@ def answer_one(speaker: Speaker, request: dict, say: Callable[[dict], None], sho
         say({"id": request.get("id"), "event": "error", "message": message.replace("log.txt", "the log")})
 
 
-def _load(run: str, model: str) -> Pair:
+def _base(request: dict) -> models.Model:
+    """The model of the request's run, or the one that it names."""
+    return models.find(runs.find(request["run"]).config.model if request.get("run") else request.get("model") or "mini")
+
+
+def _load(request: dict) -> Pair:
+    row, run = _base(request), request.get("run")
     if not run:
-        row = models.find(model or "mini")
         return chat.open_pair(row.key)
     found = runs.find(run)
-    row = models.find(found.config.model)
     if (found.adapter / "adapter_config.json").exists():
         return chat.open_pair(row.key, adapter=found.adapter)
     if (found.model_dir / "config.json").exists():
@@ -207,7 +222,7 @@ def main() -> None:
         waiting.put(None)
 
     def say(reply: dict) -> None:
-        out.write(json.dumps(reply, ensure_ascii=False) + "\n")
+        out.write(files.to_json(reply) + "\n")
         out.flush()
 
     threading.Thread(target=listen, daemon=True).start()
@@ -217,4 +232,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+        main()
+    os._exit(0)  # a download goes on in threads of a library: none of them may keep the process

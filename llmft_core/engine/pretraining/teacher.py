@@ -1,0 +1,67 @@
+"""What a small model is taught: documents become pieces of token ids, as text, reading practice, ratings and chats."""
+
+import random
+from collections.abc import Iterator
+
+from transformers import PreTrainedTokenizerFast
+
+from llmft_core.engine.pretraining import practice, rows
+from llmft_core.engine.pretraining.corpus import Document
+from llmft_core.engine.pretraining.rows import Piece
+from llmft_core.tasks import squad_v2
+from llmft_core.tasks.base import Example
+
+LONGEST_PASSAGE = 260  # tokens; attention is quadratic in them
+SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
+CHAT_SHARE = 0.25  # chats per document
+
+
+class Teacher:
+    """Turns documents into pieces of token ids: plain text, reading practice, ratings and chats."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], seed: int):
+        self.tokenizer, self.chats, self.dice = tokenizer, chats, random.Random(seed)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids without BOS."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def text(self, texts: list[Document]) -> Iterator[Piece]:
+        """Every document once, as BOS … EOS; some reviews cut into tokens, and a chat now and then."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        for text, _ in texts:
+            apart = self.dice.random() < SPELT_APART and practice.is_review(text)
+            yield rows.plain([bos, *self.ids(practice.cut_into_tokens(text) if apart else text), eos])
+            if self.chats and self.dice.random() < CHAT_SHARE:
+                turns = self.dice.choice(self.chats)
+                yield rows.plain(self.ids(self.tokenizer.apply_chat_template(turns, tokenize=False)))
+
+    def exercises(self, texts: list[Document]) -> Iterator[Piece]:
+        """Reading practice from articles and ratings from reviews, round and round with new questions each time."""
+        while True:
+            asked = 0
+            for text, _ in texts:
+                for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
+                    asked += 1
+                    yield piece
+            if not asked:
+                return
+
+    def _reading(self, text: str) -> Iterator[Piece]:
+        for passage, questions in practice.exercises(text, self.dice):
+            first, branches = None, []
+            for question, answer in questions:
+                prompt = squad_v2.prompt(Example("", "", passage, question, ()))
+                first = first or [self.tokenizer.bos_token_id, *self.ids(prompt.prefix)]
+                branches.append((self.ids(prompt.question), self._answer(answer or squad_v2.ABSTENTION)))
+            if len(first) <= LONGEST_PASSAGE:
+                yield rows.exercise(first, branches)
+
+    def _ratings(self, text: str) -> Iterator[Piece]:
+        for some, rating in practice.rated_pieces(text, self.dice):
+            some = practice.cut_into_tokens(some) if self.dice.random() < 0.6 else some
+            prompt = f"How good is this film, out of ten?\n{some}\nRating:"
+            yield rows.exercise([self.tokenizer.bos_token_id], [(self.ids(prompt), self._answer(rating))])
+
+    def _answer(self, text: str) -> list[int]:
+        return [*self.ids(f" {text}"), self.tokenizer.eos_token_id]

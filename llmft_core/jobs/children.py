@@ -1,0 +1,33 @@
+"""What every child process of ours finds in its environment, and how one is ended."""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+POLITE = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread that spins takes the other process's core
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "ignore::FutureWarning",  # of one library about another: nothing that a person can act on
+}
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    """What a child finds in its environment."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", ""))))
+    return os.environ | POLITE | {"PYTHONPATH": path, "LLMFT_RUNS_DIR": str(root)} | {"LLMFT_RESUME": ""} | more
+
+
+def end(child: subprocess.Popen, grace: float = 3.0) -> None:
+    """SIGTERM, then SIGKILL, then gone."""
+    for stage in (child.terminate, child.kill):
+        with contextlib.suppress(ProcessLookupError):
+            stage()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace)
+            return

@@ -1,0 +1,109 @@
+"""Exercises are made from the text alone, and packed rows compute what each exercise alone would."""
+
+import random
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from llmft_core.engine.pretraining import practice, rows
+
+ARTICLE = "\n".join(
+    f"The {place} bridge was built in {1800 + number} by Anna {name} and her two brothers from the valley of Orm. "
+    f"It carries about {number + 20} carts of barley every day across the river {name} in the wet season. "
+    f"The old ferry of {place} was sold to a merchant who kept it as a floating shop for many years."
+    for number, (place, name) in enumerate(
+        [("Halden", "Voss"), ("Merrow", "Tarn"), ("Quill", "Brandt"), ("Sedge", "Loew"), ("Umber", "Rask")]
+    )
+)
+
+
+@pytest.fixture
+def dice():
+    return random.Random(7)
+
+
+def test_answers_stand_in_the_passage_and_refusals_do_not(dice):
+    found = [exercise for _ in range(20) for exercise in practice.exercises(ARTICLE, dice)]
+    answers = [(passage, answer) for passage, questions in found for _, answer in questions]
+    assert len(answers) > 100
+    assert all(answer in passage for passage, answer in answers if answer)
+    refused = sum(answer is None for _, answer in answers) / len(answers)
+    assert 0.1 < refused < 0.5
+
+
+def test_question_does_not_give_its_answer_away(dice):
+    sentence = "It carries about 24 carts of barley every day across the river Tarn in the wet season."
+    for span in practice.spans(sentence):
+        question = practice.ask(sentence, span, dice)
+        assert question.endswith("?") and sentence[span[0] : span[1]] not in question
+
+
+def test_rating_is_cut_out_of_what_is_rated(dice):
+    review = "I saw this film with my aunt last week. The plot is thin as paper. A dull walk in rain. I give it 3/10."
+    found = practice.rated_pieces(review, dice)
+    assert found and {rating for _, rating in found} == {"3"}
+    assert all("3" not in some for some, _ in found)
+    assert practice.rated_pieces("A film of 10/1 odds and 24/7 noise, nothing else to say here.", dice) == []
+
+
+def test_cut_into_tokens_spells_like_old_corpora():
+    assert practice.cut_into_tokens("It's good, isn't it? (They're.)") == "it 's good , is n't it ? ( they 're . )"
+
+
+def test_reviews_and_articles_are_told_apart():
+    assert practice.is_review("I think you will like this film. I did.")
+    assert not practice.is_review(ARTICLE)
+
+
+def pieces():
+    first = rows.exercise([1, 10, 11, 12], [([20, 21], [30, 2]), ([22, 23, 24], [31, 2])])
+    return [first, rows.plain([1, 40, 41, 2])]
+
+
+def test_packed_row_gives_each_branch_the_logits_it_has_alone():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2,
+        )
+    ).eval()  # fmt: skip
+    solid, text = pieces()
+    (row,) = rows.pack(iter([solid]), iter([text]), block=len(solid.ids) + 4, rows=1, exercises=1.0)
+    batch = rows.collate([row])
+    with torch.inference_mode():
+        packed = model(**{k: v for k, v in batch.items() if k not in ("labels", "weights")}).logits[0]
+        for alone, columns in (
+            ([1, 10, 11, 12, 20, 21, 30, 2], [0, 1, 2, 3, 4, 5, 6, 7]),
+            ([1, 10, 11, 12, 22, 23, 24, 31, 2], [0, 1, 2, 3, 8, 9, 10, 11, 12]),
+            ([1, 40, 41, 2], [13, 14, 15, 16]),
+        ):
+            torch.testing.assert_close(packed[columns], model(torch.tensor([alone])).logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_loss_asks_for_the_next_token_of_the_same_branch_only():
+    solid, text = pieces()
+    (row,) = rows.pack(iter([solid]), iter([text]), block=len(solid.ids) + 4, rows=1, exercises=1.0)
+    batch = rows.collate([row])
+    asked = [
+        (int(batch["input_ids"][0, column]), int(batch["labels"][0, column]), int(weight))
+        for column, weight in enumerate(batch["weights"][0])
+        if weight
+    ]
+    assert asked == [
+        (1, 10, 1), (10, 11, 1), (11, 12, 1), (20, 21, 1), (21, 30, 3), (30, 2, 3),
+        (22, 23, 1), (23, 24, 1), (24, 31, 3), (31, 2, 3), (1, 40, 1), (40, 41, 1), (41, 2, 1),
+    ]  # fmt: skip
+
+
+def test_rows_are_full_and_exercises_are_never_cut():
+    exercise = rows.exercise([1, 5, 6], [([7], [8, 2])])
+    texts = (rows.plain([1, *range(10, 10 + size), 2]) for size in range(1, 200))
+    packed = rows.pack(iter([exercise] * 500), texts, block=16, rows=30, exercises=0.5)
+    assert len(packed) == 30 and all(len(row.ids) == 16 for row in packed)
+    practised = sum((row.branch >= 0).any(0) * 1 for row in packed)
+    assert practised > 10
+    for row in packed:
+        for number in set(row.piece[row.branch >= 0].tolist()):
+            assert row.ids[row.piece == number].tolist() == [1, 5, 6, 7, 8, 2]
