@@ -57,6 +57,21 @@ def test_loss_falls_and_progress_counts_examples(school, tmp_path):
     assert heard[-1].examples == 8 * 24 and heard[-1].step == heard[-1].steps == 32
 
 
+def test_mixed_precision_of_the_training_is_not_left_in_the_model(school, tmp_path, monkeypatch):
+    lm, lessons = school
+    monkeypatch.setattr(load, "has_bf16", lambda device: True)
+    seen, plain = [], train.answer_loss
+    monkeypatch.setattr(train, "answer_loss", lambda *a: seen.append(torch.is_autocast_enabled("cpu")) or plain(*a))
+    train.teach(lm, lessons, schooling(epochs=1), tmp_path / "checkpoints", lambda progress: None)
+    assert seen and all(seen)
+    lm.model.save_pretrained(tmp_path / "adapter")
+    again = load.load(lm.source, adapter=tmp_path / "adapter")
+    ids = torch.tensor([lessons[0].prompt.ids])
+    with torch.inference_mode():
+        assert torch.equal(lm.model(ids).logits, again.model(ids).logits)
+        assert torch.equal(lm.causal(ids).logits, again.causal(ids).logits)
+
+
 def test_last_step_is_told_however_seldom_steps_are(school, tmp_path):
     lm, lessons = school
     heard = []
@@ -132,8 +147,9 @@ def test_speed_after_a_resume_counts_only_what_was_learnt_since(school, tmp_path
 
 
 @pytest.fixture
-def step(school, tmp_path):
-    """A trainer, and one optimizer step of 24 lessons that takes 24 passes."""
+def step(school, tmp_path, monkeypatch):
+    """A trainer in float32, and one optimizer step of 24 lessons that takes 24 passes."""
+    monkeypatch.setattr(load, "has_bf16", lambda device: False)
     lm, lessons = school
     for name, parameter in lm.model.named_parameters():
         if "lora_B" in name:

@@ -29,6 +29,14 @@ def pick_dtype(device: torch.device, full: bool) -> torch.dtype:
     return torch.float32 if full or device.type == "cpu" else torch.bfloat16
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware: most GPUs, and CPUs with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 def resolve(name: str) -> str:
     """The local folder or Hub id behind what a person typed. Raises ValueError if unknown or not there."""
     row = models.find(name)

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from llmft_core import files
+from llmft_core.engine import load
 from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
@@ -115,14 +116,6 @@ def sizes(model: LlamaForCausalLM) -> dict[str, int]:
     }
 
 
-def has_bf16() -> bool:
-    """Whether this machine multiplies bf16 matrices in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    able = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
 def arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """A trapezoid: up, level, and down over the last `decay` of the steps. A longer run goes on from the level part."""
     down = math.ceil(recipe.steps * recipe.decay)
@@ -135,7 +128,7 @@ def arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         lr_scheduler_kwargs={"num_decay_steps": down, "decay_type": "linear"},
         warmup_steps=min(100, math.ceil(recipe.steps / 20)),
         max_grad_norm=1.0,
-        bf16=has_bf16(),
+        bf16=load.has_bf16(load.pick_device()),
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,
         save_steps=recipe.save_every,

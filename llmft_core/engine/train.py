@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from llmft_core.engine import load
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.reading import head_only_at, inputs, passes
@@ -112,6 +114,9 @@ class TreeTrainer(Trainer):
     def __init__(self, lm: LanguageModel, probe: Callable[[int], dict[str, float]] | None, **kwargs):
         super().__init__(model=lm.model, **kwargs)
         self.lm, self.probe = lm, probe
+        # Not `TrainingArguments.bf16`, which leaves the model in mixed precision: its answers are measured next.
+        is_float32 = next(lm.model.parameters()).dtype == torch.float32
+        self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, is_float32 and load.has_bf16(lm.device))
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Mean loss per answer token of the step. Each pass goes backward by itself, so one graph lives at a time."""
@@ -122,7 +127,7 @@ class TreeTrainer(Trainer):
         for layout in layouts:
             is_last = layout is layouts[-1]
             with nullcontext() if is_last else self.accelerator.no_sync(model):  # processes agree once a step
-                with self.compute_loss_context_manager():
+                with self.mixed():
                     loss = answer_loss(self.lm, layout.to(self.lm.device), model) / tokens
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -206,7 +211,6 @@ def teach(
             warmup_steps=min(100, max(1, len(steps) // 20)),
             weight_decay=0.0,
             max_grad_norm=1.0,
-            bf16=lm.device.type == "cuda" and next(lm.model.parameters()).dtype == torch.float32,
             use_cpu=lm.device.type == "cpu",
             optim="adamw_torch_fused",
             logging_steps=max(1, len(steps) // 60),
