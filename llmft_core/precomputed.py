@@ -11,9 +11,9 @@ from llmft_core.run import Run
 HOUSE = Path(__file__).resolve().parent.parent
 WHOLE = dict(model="mini", preset="demo", train_examples=0, eval_examples=0, probe_examples=256)
 RUNS: dict[str, dict] = {
-    "sst2-mini-lora": WHOLE | dict(task="sst2", learning_rate=3e-3, train_examples=20_000),
-    "sst2-mini-full": WHOLE | dict(task="sst2", method="full", learning_rate=1e-3),
-    "squad-v2-mini-lora": WHOLE | dict(task="squad_v2", learning_rate=3e-3, train_examples=8000),
+    "sst2-mini-lora": WHOLE | dict(task="sst2", learning_rate=3e-3),
+    "sst2-mini-full": WHOLE | dict(task="sst2", method="full", learning_rate=2e-3),
+    "squad-v2-mini-lora": WHOLE | dict(task="squad_v2", learning_rate=3e-3),
 }
 KEPT = ("config.json", "events.jsonl", "environment.json", "predictions.parquet", "weights.parquet", "metrics.json")
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
