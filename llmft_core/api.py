@@ -125,9 +125,9 @@ def evaluate(
     A run is tested on its own rows, split and seed unless others are given: of a file that it learnt from, on the
     fifth that it kept. A `data_file` without a split is tested on whole. Raises ValueError for bad input.
     """
-    from llmft_core import tasks
-
     about, own = locate(model_path)
+    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
+
     task = tasks.find(task)
     rows = _rows_to_test(task.name, own, split, data_dir, data_file)
     given = {"eval_examples": examples, "seed": own.seed if seed is None else seed}
@@ -191,9 +191,11 @@ def _of_run(run: Run) -> tuple[dict, RunConfig]:
         if not any(run.model_dir.glob("*.safetensors")):
             why = "ships without its weights" if run.shipped else f"holds no model: it is {_said(run.state())}"
             raise ValueError(f"{run.name} {why}.")
+        checks.weights(run.model_dir)
         return {"model": str(run.model_dir), "adapter": None, "run": str(run.path)}, config
     if not any(run.adapter.glob("*.safetensors")):
         raise ValueError(f"{run.name} holds no adapter: it is {_said(run.state())}.")
+    checks.weights(run.adapter)
     return {"model": checks.model(config.model).source, "adapter": str(run.adapter), "run": str(run.path)}, config
 
 

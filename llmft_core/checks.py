@@ -11,6 +11,8 @@ from llmft_core import config, models
 from llmft_core.config import RunConfig
 from llmft_core.models import Model
 
+FEW = 2000  # rows: so many are split on trial, in a moment; more are never too few
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 HUB_SECONDS = 1.0  # to answer at all: with the start of Python, "no network" is said within two
 
 
@@ -46,10 +48,25 @@ def data(task, config: RunConfig, parts: tuple[int, ...] = (0, 1)) -> None:
     from llmft_core import rows
 
     if config.data_file:
-        rows.read(task, config.data_file)
+        files = [Path(config.data_file)]
     elif folder := rows.folder(config.data_dir):
-        for part in parts if config.split == "official" else (0,):
-            rows.read(task, rows.file_in(task, folder, task.splits[part]))
+        wanted = parts if config.split == "official" else (0,)
+        files = [rows.file_in(task, folder, task.splits[part]) for part in wanted]
+    else:
+        return
+    for file in files:
+        examples = rows.read(task, file)
+        if config.split != "official" and len(examples) <= FEW:
+            _can_be_split(task, examples, config, file.name)
+
+
+def _can_be_split(task, examples: list, config: RunConfig, name: str) -> None:
+    from llmft_core.engine import data  # light: it loads no torch
+
+    try:
+        data.divide(task, data.with_families(examples), config.split, config.seed)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def data_note(config: RunConfig) -> str:
@@ -88,6 +105,35 @@ def _check_folder(row: Model) -> None:
         raise ValueError(f"{folder}: its config.json is not that of a model; give a folder in Hub format.")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder}: holds no .safetensors, the only format of weights that is read; convert it first.")
+    if not any((folder / name).exists() for name in TOKENIZERS):
+        raise ValueError(f"{folder}: holds no tokenizer ({TOKENIZERS[0]}); copy it there from where the model is from.")
+    weights(folder)
+
+
+def weights(folder: Path) -> None:
+    """Look at the beginning of every file of weights. Raises ValueError for one that is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted({*folder.glob("*.safetensors"), *_pieces(folder)}):
+        try:
+            safe_open(path, framework="np")
+        except FileNotFoundError:
+            raise ValueError(f"{folder}: {path.name} is missing; copy the whole folder again.") from None
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"{path} is damaged ({str(error).splitlines()[0][:120]}); copy or make it again."
+            ) from None
+
+
+def _pieces(folder: Path) -> set[Path]:
+    """The files that the weights are cut into, by their index; none if they are in one."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return {folder / name for name in index["weight_map"].values()}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{folder}: model.safetensors.index.json cannot be read; copy the folder again.") from None
 
 
 def is_here(row: Model) -> bool:
@@ -103,13 +149,10 @@ def is_here(row: Model) -> bool:
 def _is_whole(snapshot: Path) -> bool:
     """Whether a download got to its end: settings, and every file of weights."""
     try:
-        index = json.loads((snapshot / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        weights = {snapshot / name for name in index["weight_map"].values()}
-    except FileNotFoundError:
-        weights = {snapshot / "model.safetensors"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        needed = _pieces(snapshot) or {snapshot / "model.safetensors"}
+    except ValueError:
         return False
-    return (snapshot / "config.json").exists() and all(path.exists() for path in weights)
+    return all(path.exists() for path in (snapshot / "config.json", *needed))
 
 
 def _check_on_hub(row: Model) -> None:

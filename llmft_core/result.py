@@ -36,7 +36,7 @@ class Result(BaseModel):
     seconds: Scores = {}
     parameters: dict[str, int | None] = {}
     leakage: dict[str, object] = {}
-    side_proof: dict[str, bool] = {}
+    side_proof: dict[str, bool | None] = {}
     truncated: int = 0
     model: str = ""
     method: str = ""

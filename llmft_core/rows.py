@@ -100,8 +100,8 @@ def _parquet(path: Path) -> list[dict]:
 
     try:
         return records(pq.read_table(path).to_pandas())
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path.name}: not a parquet file, or a damaged one ({_short(error)}).") from None
+    except (pa.ArrowException, OSError):
+        raise ValueError(f"{path.name}: not a parquet file, or a damaged one; write it again.") from None
 
 
 def _csv(path: Path) -> list[dict]:
@@ -111,7 +111,7 @@ def _csv(path: Path) -> list[dict]:
     except UnicodeDecodeError:
         raise ValueError(f"{path.name}: not UTF-8 text; save it as a UTF-8 csv file.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ValueError(f"{path.name}: not a csv file that can be read ({_short(error)}).") from None
+        raise ValueError(f"{path.name}: not a csv file that can be read ({_short(error)}); mend it.") from None
 
 
 def _json(path: Path) -> list[dict]:

@@ -73,7 +73,11 @@ def dashed(arguments: list[str]) -> list[str]:
 
 def _usage(error: TyperException) -> str:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    return message.replace("Value error, ", "")
+    if len(message.strip().splitlines()) != 1:  # the help itself
+        return message
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "python -m llmft_core"
+    return f"{message.replace('Value error, ', '').rstrip('.')}; `{command} --help` says what can be given."
 
 
 def _unforeseen(error: Exception) -> int:

@@ -10,7 +10,8 @@ from llmft_core.run import Run, State
 
 LOOK = 0.2  # seconds
 SELDOM = 10.0  # seconds between progress lines where they cannot be overwritten
-FINISHED, FAILED, INTERRUPTED = 0, 1, 130
+FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+NOBODY_S_FAULT = ("out-of-memory", "other", "damaged")  # of the input; any other reason to fail is bad input
 
 
 def to_the_end(run: Run, seen: int = 0) -> int:
@@ -127,7 +128,7 @@ def _conclude(run: Run, state: State) -> int:
     if state.kind == "failed":
         note(f"{run.name} failed: {state.detail}")
         note(f"Its log is {run.path / 'log.txt'}.")
-        return FAILED
+        return FAILED if state.reason in NOBODY_S_FAULT else BAD_INPUT
     kept = " The adapter so far is kept." if any(run.adapter.glob("*.safetensors")) else ""
     again = f" Go on with: python -m llmft_core runs resume {run.name}"
     if state.kind == "cancelled":

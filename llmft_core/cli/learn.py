@@ -31,10 +31,11 @@ def fine_tune(
     if name:
         runs.check_new_name(name)
     config = checks.prepare(**settings)
-    if sentence := checks.data_note(config):
-        note(sentence)
+    sentence = checks.data_note(config)
     run = api.begin(config, name)
     note(f"Run {run.name} in {run.path.parent}")
+    if sentence:
+        note(sentence)
     if no_wait:
         print(run.name)
         return

@@ -59,6 +59,8 @@ def _print_scores(found: dict, json: bool) -> None:
     rows_from = words.source(found.get("source") or "")
     about = f"{found['model']} on {found['task']}, {found.get('split')}, n = {words.count(found['n'])}"
     print(about + (f", rows from {rows_from}" if rows_from else ""))
+    if found.get("truncated"):
+        print(f"{words.count(found['truncated'])} prompts had their paragraph cut to fit.")
     printing.metrics(found["metrics"])
     speed = f", {found['examples_per_second']:,.1f} examples per second" if found.get("examples_per_second") else ""
     print(f"{words.duration(found.get('seconds'))}{speed}")
@@ -164,13 +166,16 @@ def bench(
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: prompt trees against padded rows and single examples."""
-    from llmft_core import checks, jobs, tasks
+    from llmft_core import checks, jobs
 
     if name != "packing":
         raise ValueError(f"Unknown bench '{name}'. Choose packing.")
+    source = checks.model(model).source
+    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
+
     places = checks.absolute({"data_dir": data_dir})
     request = {
-        "model": checks.model(model).source,
+        "model": source,
         "task": tasks.find(task).name,
         "examples": examples,
         "rounds": rounds,

@@ -62,8 +62,9 @@ def show(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> Non
         ("made", when),
         ("time", words.duration(found.seconds()) or "0:00"),
         ("folder", str(found.path)),
-        ("rows from", words.source(found.source())),
     ]
+    if rows_from := words.source(found.source()):
+        rows.append(("rows from", rows_from))
     if not found.damage:
         rows += [
             (key.replace("_", " "), str(value))

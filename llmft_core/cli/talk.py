@@ -19,12 +19,14 @@ def chat(
 
     Every line is a new question. Ctrl-D ends it.
     """
-    from llmft_core import checks, jobs, runs, tasks
+    from llmft_core import checks, jobs, runs
 
     found = runs.find(run)
     if found.damage:
         raise ValueError(f"{run} is damaged: {found.damage}.")
     checks.model(found.config.model)
+    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
+
     task = tasks.find(found.config.task)
     speaker, paragraph = jobs.Speaker(), ""
     if not free and not task.labels:

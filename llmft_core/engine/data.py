@@ -164,8 +164,10 @@ def _stratified(task: Task, examples: list[Example], seed: int) -> np.ndarray:
     labels = [example.answers[0] for example in examples] if task.labels else None
     try:
         test = train_test_split(np.arange(len(examples)), test_size=TEST_SHARE, random_state=seed, stratify=labels)[1]
-    except ValueError as error:
-        raise ValueError(f"{len(examples)} rows are too few for an 80-20 split ({error}); give more.") from None
+    except ValueError:
+        raise ValueError(
+            f"{len(examples)} rows are too few for an 80-20 split with every label on both sides; give more."
+        ) from None
     return np.isin(np.arange(len(examples)), test)
 
 
