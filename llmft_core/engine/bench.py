@@ -9,6 +9,7 @@ import torch
 
 from llmft_core import tasks
 from llmft_core.engine import data, evaluate, exact, load, score, train
+from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
 from llmft_core.engine.tree import ONE_BY_ONE, PACKED, PADDED, Packing
 
@@ -24,9 +25,7 @@ def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: 
     """
     task = tasks.find(task)
     found = data.load(task, data_dir=data_dir, train_examples=examples, eval_examples=examples)
-    lm = load.load(model)
-    if not lm.bears_trees:
-        raise ValueError(f"{exact.slower(lm)} There is nothing to compare: choose another model.")
+    lm = _with_trees(model)
     prompter = Prompter(lm.tokenizer)
     test = evaluate.encode(task, prompter, found.test, lm.context)
     taught = evaluate.encode(task, prompter, found.train, lm.context)
@@ -57,6 +56,13 @@ def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: 
             pairs = [b / a for a, b in zip(seconds["packed"], seconds[other], strict=True)]
             report[work][f"ratio_{other}"] = round(statistics.median(pairs), 2)
     return report | {"device": str(lm.device), "threads": torch.get_num_threads()}
+
+
+def _with_trees(model: str) -> LanguageModel:
+    lm = load.load(model)
+    if not lm.bears_trees:
+        raise ValueError(f"{exact.slower(lm)} There is nothing to compare: choose another model.")
+    return lm
 
 
 def _predict(lm, prompter: Prompter, task, prompts, way: Packing) -> list:

@@ -123,14 +123,8 @@ def learn(parts: Lessons, folder: Path, telling: Telling, resume: bool) -> tuple
         telling.say(Evaluated("fine_tuned", step, len(parts.probe), metrics))
         return metrics
 
-    schooling = train.Schooling(
-        config.epochs,
-        config.batch_size,
-        config.learning_rate,
-        config.patience,
-        config.seed,
-        headline=parts.task.headline,
-    )
+    settings = (config.epochs, config.batch_size, config.learning_rate, config.patience, config.seed)
+    schooling = train.Schooling(*settings, headline=parts.task.headline)
     with telling.stage("training", len(parts.train)):
         finished = train.teach(
             parts.lm,
