@@ -97,7 +97,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, is_slow: bool) -> None:
         sent = 0
-        while is_slow and not self.hub.open.wait(0.1) and not self.hub.ended.is_set():
+        while is_slow and sent < len(body) and not self.hub.open.wait(0.1) and not self.hub.ended.is_set():
             if self.hub.trickle.is_set() or not sent:
                 self.wfile.write(body[sent : sent + PIECE])
                 sent = min(sent + PIECE, len(body))
