@@ -44,6 +44,8 @@ def test_rating_is_cut_out_of_what_is_rated(dice):
     found = practice.rated_pieces(review, dice)
     assert found and {rating for _, rating in found} == {"3"}
     assert all("3" not in some for some, _ in found)
+    shouted = "A dull walk in rain and mud. Nobody laughed in the whole hall. I give it 8 OUT OF 10 for sure."
+    assert all("8" not in some for some, _ in practice.rated_pieces(shouted, dice))
     assert practice.rated_pieces("A film of 10/1 odds and 24/7 noise, nothing else to say here.", dice) == []
 
 

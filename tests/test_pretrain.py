@@ -5,6 +5,7 @@ import lzma
 import shutil
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -56,23 +57,24 @@ def test_learning_lowers_bits_per_byte(tmp_path, text):
     assert more < little * 0.9
 
 
-def test_resume_goes_on_from_the_checkpoint(tmp_path, text, capsys):
-    out = tmp_path / "model"
-    pretrain.pretrain([text], out, recipe(steps=4))
-    capsys.readouterr()
-    pretrain.pretrain([text], out, recipe(steps=8, save_every=8), resume=True)
-    assert (out / "checkpoints" / "checkpoint-8").exists()
-    assert '"step": 4,' not in capsys.readouterr().out.replace('"step": 40', "")  # its steps were not taken again
-
-
-def test_resumed_optimizer_is_the_one_that_was_saved(tmp_path, text):
-    whole = pretrain.pretrain([text], tmp_path / "whole", recipe(steps=8, decay=0.25))
+def test_resume_goes_on_from_the_checkpoint(tmp_path, text):
+    whole = pretrain.pretrain([text], tmp_path / "whole", recipe(decay=0.25))
     half = tmp_path / "half"
-    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25))
+    pretrain.pretrain([text], half, recipe(decay=0.25))
     shutil.rmtree(half / "checkpoints" / "checkpoint-8")
-    pretrain.pretrain([text], half, recipe(steps=8, decay=0.25), resume=True)
+    before = (half / "checkpoints" / "checkpoint-4" / "trainer_state.json").stat().st_mtime_ns
+    pretrain.pretrain([text], half, recipe(decay=0.25), resume=True)
+    after = (half / "checkpoints" / "checkpoint-4" / "trainer_state.json").stat().st_mtime_ns
+    assert after == before, "the first four steps were taken again"
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (half, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_pretraining_goes_on_for_longer_than_was_planned(tmp_path, text):
+    out = tmp_path / "model"
+    pretrain.pretrain([text], out, recipe(steps=4))
+    pretrain.pretrain([text], out, recipe(steps=8), resume=True)
+    assert (out / "checkpoints" / "checkpoint-8").exists()
 
 
 def test_another_schooling_starts_from_the_weights_of_the_first(tmp_path, text):
@@ -82,6 +84,34 @@ def test_another_schooling_starts_from_the_weights_of_the_first(tmp_path, text):
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, rtol=2e-2, atol=1e-3)
     assert (second / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
+
+
+def test_only_a_llama_is_started_from(tmp_path, text):
+    tiny.other("gpt2", tmp_path / "other")
+    with pytest.raises(ValueError, match="not a Llama"):
+        pretrain.pretrain([text], tmp_path / "model", recipe(), start_from=tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '[["Hi"]]', '[[{"role": "user"}]]'])
+def test_chats_that_are_none_are_named_before_anything_is_made(tmp_path, text, content):
+    (tmp_path / "chats.json").write_text(content)
+    with pytest.raises(ValueError, match="chats.json: holds no conversations"):
+        pretrain.pretrain([text], tmp_path / "model", recipe(), chats=tmp_path / "chats.json")
+    assert not (tmp_path / "model").exists()
+
+
+def test_pretraining_does_without_exercises_that_fit_no_block(tmp_path):
+    sentences = (f"The mill number {i} of Orm was built by Anna Voss for the carts of the valley." for i in range(90))
+    path = tmp_path / "mills.txt"
+    path.write_text(" ".join(sentences))
+    out = pretrain.pretrain([path], tmp_path / "model", recipe(block=32, context=32))
+    assert (out / "model.safetensors").exists()
+
+
+def test_overlap_is_found_in_either_spelling_of_a_contraction():
+    cut = "it is n't that the story does n't move , it is that we do n't care ."
+    plain = "It isn't that the story doesn't move, it is that we don't care."
+    assert corpus.grams(cut) == corpus.grams(plain) and corpus.grams(cut)
 
 
 def test_documents_with_evaluation_text_are_left_out(tmp_path, text):
@@ -115,6 +145,13 @@ def test_text_that_cannot_be_read_is_named(tmp_path, content, words):
     with pytest.raises(ValueError, match=words):
         pretrain.pretrain([path], tmp_path / "model", recipe())
     assert not (tmp_path / "model").exists()
+
+
+def test_text_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "text.txt.xz"
+    path.write_bytes(lzma.compress(TEXT.encode())[:-20])
+    with pytest.raises(ValueError, match="cut off"):
+        pretrain.pretrain([path], tmp_path / "model", recipe())
 
 
 def test_overlap_counts_the_documents_that_hold_evaluation_text(tmp_path, text):

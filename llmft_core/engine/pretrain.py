@@ -1,6 +1,5 @@
 """Pretrain a small Llama from plain text: a byte-level BPE tokenizer, then a causal language model, in Hub format."""
 
-import json
 import math
 from collections.abc import Set
 from dataclasses import asdict, dataclass
@@ -158,6 +157,9 @@ def pretrain(
     are taken over, with a fresh optimizer. Raises ValueError for text that cannot be read.
     """
     set_seed(recipe.seed)
+    told = corpus.chats(chats) if chats else []
+    if start_from and files.read_json(start_from / "config.json").get("model_type") != "llama":
+        raise ValueError(f"{start_from}: not a Llama; give --start-from 'mini' or a folder that pretrain wrote.")
     found = corpus.read(text, recipe.seed)
     texts = [document for document in found if not corpus.shares(document.text, held_out)]
     out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +170,7 @@ def pretrain(
         known = PreTrainedTokenizerFast.from_pretrained(start_from) if start_from else None
         tokenizer = known or train_tokenizer(texts, recipe.vocabulary, recipe.context)
         tokenizer.save_pretrained(out)
-    teacher = Teacher(tokenizer, json.loads(chats.read_text(encoding="utf-8")) if chats else [], recipe.seed)
+    teacher = Teacher(tokenizer, told, recipe.block, recipe.seed)
     packed = rows.pack(
         teacher.exercises(texts), teacher.text(texts), recipe.block, recipe.steps * recipe.batch_size, recipe.exercises
     )

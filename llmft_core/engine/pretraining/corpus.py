@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmft_core import rows, tasks
+from llmft_core import files, rows, tasks
 
 DOCUMENT_BREAK = "<|doc|>"
 LONGEST_PIECE = 20_000  # characters: a novel becomes many pieces, so that shuffling mixes it with the rest
 GRAM = 13  # words: the length at which GPT-3 (arXiv 2005.14165, appendix C) calls an overlap contamination
 WORD = re.compile(r"\w+")
+CUT_CONTRACTION = re.compile(r"\s+n['’]t\b|n['’]t\b")
 
 
 class Document(NamedTuple):
@@ -51,17 +52,33 @@ def read(paths: list[Path], seed: int) -> list[Document]:
             found = [Document(text, path.name) for text in documents(path) if text]
         except FileNotFoundError:
             raise ValueError(f"{path}: no such text file; give --text the path of a .txt or .txt.xz file.") from None
-        except (UnicodeDecodeError, lzma.LZMAError):
-            raise ValueError(f"{path}: not UTF-8 text; give --text a .txt or .txt.xz file.") from None
+        except (UnicodeDecodeError, lzma.LZMAError, EOFError):
+            raise ValueError(f"{path}: not UTF-8 text, or cut off; give --text a whole .txt or .txt.xz file.") from None
         if not found:
             raise ValueError(f"{path}: the file holds no text.")
         corpus += found
     return [corpus[index] for index in np.random.default_rng(seed).permutation(len(corpus))]
 
 
+def chats(path: Path) -> list[list[dict]]:
+    """Conversations, each a list of {"role", "content"}. Raises ValueError for a file that holds none."""
+    try:
+        found = files.read_json(path)
+        whole = all({"role", "content"} <= set(turn) for turns in found for turn in turns)
+    except (ValueError, TypeError):
+        whole, found = False, None
+    if not whole or not found:
+        shape = '[[{"role": "user", "content": "Hi"}, …], …]'
+        raise ValueError(f"{path}: holds no conversations; give --chats a JSON file such as {shape}.")
+    return found
+
+
 def grams(text: str) -> set[int]:
-    """Hashes of all runs of 13 words of a text, whatever their case and punctuation; a shorter text has none."""
-    words = WORD.findall(text.lower())
+    """Hashes of all runs of 13 words of a text, whatever their case and punctuation; a shorter text has none.
+
+    Contractions count alike in plain text and in text that is cut into tokens (`don't`, `do n't`).
+    """
+    words = WORD.findall(CUT_CONTRACTION.sub("n't", text.lower()))
     return {hash(tuple(words[start : start + GRAM])) for start in range(len(words) - GRAM + 1)}
 
 

@@ -19,6 +19,7 @@ STOP = frozenset(
 )
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
+RATED = re.compile(r"\d\s?/\s?\d|out of", re.IGNORECASE)
 SHORTEST, LONGEST = 45, 130  # words of a passage
 MOST_QUESTIONS = 6
 UNANSWERABLE = 0.33  # share of the questions that another passage answers
@@ -129,7 +130,7 @@ def rated_pieces(review: str, dice: random.Random, most: int = 6) -> list[tuple[
     rating = RATING.search(review)
     if not rating:
         return []
-    rest = [sentence for sentence in sentences(review) if not re.search(r"\d\s?/\s?\d|out of", sentence)]
+    rest = [sentence for sentence in sentences(review) if not RATED.search(sentence)]
     value = f"{round(float(rating.group(1)))}"
     found = []
     for _ in range(min(most, len(rest))):

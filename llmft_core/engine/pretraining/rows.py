@@ -52,11 +52,10 @@ class Row(NamedTuple):
 def pack(solid: Iterator[Piece], text: Iterator[Piece], block: int, rows: int, exercises: float) -> list[Row]:
     """At most `rows` rows: whole exercises up to their share `exercises` of the tokens, and plain text, cut to fit.
 
-    Stops early when the text ends.
+    Every exercise fits into a block. Stops early when the text ends.
     """
     found: list[Row] = []
-    fitting = (piece for piece in solid if len(piece.ids) <= block)
-    waiting, rest, practised = next(fitting, None), None, 0
+    waiting, rest, practised = next(solid, None), None, 0
     try:
         while len(found) < rows:
             parts, used = [], 0
@@ -65,7 +64,7 @@ def pack(solid: Iterator[Piece], text: Iterator[Piece], block: int, rows: int, e
                 if waiting and len(waiting.ids) <= room and practised <= exercises * (len(found) * block + used):
                     parts.append(waiting)
                     practised += len(waiting.ids)
-                    waiting = next(fitting, None)
+                    waiting = next(solid, None)
                 else:
                     rest = rest or next(text)
                     parts.append(Piece(*(part[:room] for part in rest)))
@@ -82,7 +81,7 @@ def _row(parts: list[Piece]) -> Row:
     joined = ([value for part in parts for value in part[field]] for field in range(4))
     ids, positions, branch, weight = joined
     return Row(
-        np.array(ids, np.uint16),
+        np.array(ids, np.int32),
         np.array(positions, np.int16),
         number,
         np.array(branch, np.int8),

@@ -19,8 +19,8 @@ CHAT_SHARE = 0.25  # chats per document
 class Teacher:
     """Turns documents into pieces of token ids: plain text, reading practice, ratings and chats."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], seed: int):
-        self.tokenizer, self.chats, self.dice = tokenizer, chats, random.Random(seed)
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], block: int, seed: int):
+        self.tokenizer, self.chats, self.block, self.dice = tokenizer, chats, block, random.Random(seed)
 
     def ids(self, text: str) -> list[int]:
         """Token ids without BOS."""
@@ -37,13 +37,17 @@ class Teacher:
                 yield rows.plain(self.ids(self.tokenizer.apply_chat_template(turns, tokenize=False)))
 
     def exercises(self, texts: list[Document]) -> Iterator[Piece]:
-        """Reading practice from articles and ratings from reviews, round and round with new questions each time."""
+        """Reading practice from articles and ratings from reviews, round and round with new questions each time.
+
+        Only those that fit into a block; it ends if there are none.
+        """
         while True:
             asked = 0
             for text, _ in texts:
                 for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
-                    asked += 1
-                    yield piece
+                    if len(piece.ids) <= self.block:
+                        asked += 1
+                        yield piece
             if not asked:
                 return
 
