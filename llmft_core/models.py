@@ -25,7 +25,7 @@ class Model:
 
 
 MODELS = (
-    Model("mini", "mini", str(SHIPPED / "mini"), 5.05, False, "Ships inside; learns quickly, knows little."),
+    Model("mini", "mini", str(SHIPPED / "mini"), 6.52, False, "Ships inside; learns quickly, knows little."),
     Model(
         "smollm2-135m-instruct", "SmolLM2 135M", "HuggingFaceTB/SmolLM2-135M-Instruct", 135, False,
         "The smallest chat model from the Hub that is worth a fine-tune on a laptop.",
