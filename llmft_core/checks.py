@@ -131,7 +131,7 @@ def base_digest(name: str) -> str:
     """Sixteen hex digits over a model's files of weights, the same on every device; "" if they are not here."""
     row, digest = models.find(name), hashlib.sha256()
     try:
-        folder = _local_folder(row.source)
+        folder = local_folder(row.source)
         single = folder / "model.safetensors"
         paths = [single] if single.exists() else sorted(_pieces(folder))
         for path in paths:
@@ -155,7 +155,8 @@ def same_base(run: Run) -> None:
         )
 
 
-def _local_folder(source: str) -> Path:
+def local_folder(source: str) -> Path:
+    """The folder that holds the model's files: itself, or the Hub's cache of a model that was loaded before."""
     if Path(source).is_dir():
         return Path(source)
     from huggingface_hub import snapshot_download

@@ -105,15 +105,6 @@ def with_new_adapter(lm: LanguageModel, rank: int, embeddings: bool = False) -> 
         raise ValueError(f"peft puts no LoRA on {lm.architecture}: use --method full.") from error
 
 
-def local_folder(source: str) -> Path:
-    """The folder that holds the model's files: itself, or the Hub's cache of a model that was loaded before."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, local_files_only=True))
-
-
 @contextmanager
 def _damage_in_words(folder: str | Path):
     """A local folder that cannot be loaded is named. What lies behind it `worker.reasons` tells, from the cause."""

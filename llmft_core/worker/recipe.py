@@ -185,7 +185,7 @@ def save_weights(parts: Lessons, folder: Path) -> None:
 
 def weight_changes(config: RunConfig, folder: Path) -> pd.DataFrame:
     """How far each tensor moved, read from the files."""
-    base = load.local_folder(load.resolve(config.model))
+    base = checks.local_folder(load.resolve(config.model))
     if config.method == "lora":
         return weights.lora_changes(base, folder / "adapter")
     return weights.full_changes(base, folder / "model")
