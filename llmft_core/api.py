@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from llmft_core.tasks import Example, Task
 
+PLACES = ("data_dir", "data_file")
 LARGEST_PREDICTIONS = 500_000_000  # bytes
 
 
@@ -122,8 +123,8 @@ def evaluate(
 ) -> dict:
     """One model (a key, Hub id, folder) or the fine-tuned side of a run on a task: {"task", "n", "metrics", …}.
 
-    A run is tested on its own rows, split and seed unless others are given: of a file that it learnt from, on the
-    fifth that it kept. A `data_file` without a split is tested on whole. Raises ValueError for bad input.
+    A run is tested on its own rows unless others are given: of rows that it learnt from, on the fifth that it kept, so
+    with its split and seed. A `data_file` without a split is tested on whole. Raises ValueError for bad input.
     """
     about, own = locate(model_path)
     from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
@@ -135,6 +136,9 @@ def evaluate(
         config = make(task=task.name, model=about["model"], **given, **rows)
     except ValueError as error:
         raise ValueError(str(error).replace("--eval-examples", "--examples")) from None
+    is_elsewhere = bool(data_dir or data_file) and any(rows[key] != getattr(own, key) for key in PLACES)
+    if about["run"] and own.task == task.name and not is_elsewhere:
+        _refuse_learnt_rows(own, config)
     checks.data(task, config, parts=(1,))
     request = {"model_path": model_path, "task": task.name, "examples": examples, "seed": config.seed}
     return jobs.call("evaluate", request | about | rows)
@@ -149,8 +153,16 @@ def _rows_to_test(task: str, own: RunConfig, split: str | None, data_dir: str | 
             "that the run kept, or give --data-file to test on all its rows."
         )
     given = (own.data_dir, own.data_file) if is_own else (data_dir, data_file)
-    places = checks.absolute(dict(zip(("data_dir", "data_file"), given, strict=True)))
+    places = checks.absolute(dict(zip(PLACES, given, strict=True)))
     return {"split": split or ("official" if data_file else own.split), **places}
+
+
+def _refuse_learnt_rows(own: RunConfig, asked: RunConfig) -> None:
+    if asked.split != "official" and (asked.split, asked.seed) != (own.split, own.seed):
+        raise ValueError(
+            f"--split {asked.split} and --seed {asked.seed} would test the run on rows that it learnt from (made with "
+            f"{own.split} and {own.seed}): leave both out to test on those that it kept."
+        )
 
 
 def locate(model_path: str) -> tuple[dict, RunConfig]:

@@ -1,5 +1,6 @@
 """What can be known to be wrong before a run is made: settings, task, model, data. Every complaint is a ValueError."""
 
+import hashlib
 import json
 import os
 import queue
@@ -7,9 +8,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from llmft_core import config, models
+from llmft_core import config, files, models
 from llmft_core.config import RunConfig
 from llmft_core.models import Model
+from llmft_core.run import Run
 
 FEW = 2000  # rows: so many are split on trial, in a moment; more are never too few
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -123,6 +125,43 @@ def weights(folder: Path) -> None:
             raise ValueError(
                 f"{path} is damaged ({str(error).splitlines()[0][:120]}); copy or make it again."
             ) from None
+
+
+def base_digest(name: str) -> str:
+    """Sixteen hex digits over a model's files of weights, the same on every device; "" if they are not here."""
+    row, digest = models.find(name), hashlib.sha256()
+    try:
+        folder = local_folder(row.source)
+        single = folder / "model.safetensors"
+        paths = [single] if single.exists() else sorted(_pieces(folder))
+        for path in paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    except (OSError, ValueError):  # whoever loads it says what is wrong
+        return ""
+    return digest.hexdigest()[:16] if paths else ""
+
+
+def same_base(run: Run) -> None:
+    """Raises ValueError if the run's base model has other weights by now; a run that did not note them passes."""
+    try:
+        noted = files.read_json(run.path / "environment.json").get("base")
+    except (OSError, ValueError, AttributeError):
+        return
+    if noted and noted != base_digest(run.config.model):
+        raise ValueError(
+            f"{run.name} was fine-tuned from other weights than {run.config.model} has now: fine-tune again, or bring "
+            "the earlier weights back."
+        )
+
+
+def local_folder(source: str) -> Path:
+    """The folder that holds the model's files: itself, or the Hub's cache of a model that was loaded before."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source, local_files_only=True))
 
 
 def _pieces(folder: Path) -> set[Path]:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from llmft_core import files, runs
+from llmft_core import checks, files, runs
 from llmft_core.config import RunConfig
 from llmft_core.run import Run
 
@@ -28,15 +28,26 @@ def chosen(names: list[str]) -> list[str]:
 
 
 def draft(name: str, config: RunConfig) -> tuple[Run, bool]:
-    """The run among one's own that will ship as `name`, and whether it is new; one with other settings is deleted."""
+    """The run among one's own that will ship as `name`, and whether it is new.
+
+    One with other settings, or of a base that has other weights by now, is deleted.
+    """
     try:
         run = runs.find(f"draft-{name}")
     except ValueError:
         return runs.create(config, f"draft-{name}"), True
-    if run.config == config:
+    if run.config == config and _has_its_base(run):
         return run, False
     runs.delete(run.name)
     return runs.create(config, run.name), True
+
+
+def _has_its_base(run: Run) -> bool:
+    try:
+        checks.same_base(run)
+    except ValueError:
+        return False
+    return True
 
 
 def ship(run: Run, name: str) -> Path:

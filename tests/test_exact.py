@@ -108,6 +108,16 @@ def test_model_that_looks_ahead_is_refused(tmp_path):
     assert explain(caught.value) == ("bad-config", str(caught.value))
 
 
+def test_model_whose_training_went_astray_is_told_so(tmp_path):
+    lm = load.load(str(tiny.llama(tmp_path / "model")))
+    with torch.no_grad():
+        lm.model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    lm.model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="not numbers: its training went astray; .* lower --learning-rate") as caught:
+        load.load(lm.source)
+    assert explain(caught.value) == ("bad-config", str(caught.value))
+
+
 def test_lack_of_memory_in_the_trial_is_not_taken_for_a_verdict(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")

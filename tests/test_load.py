@@ -58,3 +58,13 @@ def test_lack_of_memory_keeps_its_advice(tmp_path, monkeypatch, lack, reader):
         load.load(str(base), adapter=adapter)
     reason, message = explain(caught.value)
     assert reason == "out-of-memory" and "--batch-size" in message
+
+
+def test_adapter_of_a_smaller_model_is_refused_and_not_put_on_in_part(tmp_path):
+    base = load.load(str(tiny.llama(tmp_path / "base")))
+    load.with_new_adapter(base, 4).model.save_pretrained(tmp_path / "adapter")
+    other = tiny.llama(tmp_path / "other", num_hidden_layers=3)
+    with pytest.raises(ValueError, match="made for another model than .*other; fine-tune again") as caught:
+        load.load(str(other), adapter=tmp_path / "adapter")
+    assert explain(caught.value) == ("bad-config", str(caught.value))
+    assert load.load(base.source, adapter=tmp_path / "adapter").model.peft_config

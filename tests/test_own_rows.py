@@ -49,7 +49,32 @@ def test_what_is_given_by_hand_goes_first(asked, file, tmp_path, sentences):
         "data_file": None,
         "seed": 3,
     }
-    assert asked(split="grouped", seed=5) == {"split": "grouped", "data_dir": None, "data_file": str(file), "seed": 5}
+    assert asked(data_file=str(other), split="grouped", seed=5)["seed"] == 5
+    assert asked(split="80-20", seed=3)["data_file"] == str(file), "what the run says itself"
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [{"seed": 5}, {"split": "grouped"}, {"split": "80-20", "seed": 5}, {"data_file": True, "split": "grouped"}],
+)
+def test_rows_that_the_run_learnt_from_are_not_tested_on(asked, file, by_hand):
+    given = by_hand | ({"data_file": str(file)} if "data_file" in by_hand else {})
+    with pytest.raises(ValueError, match="rows that it learnt from .* 80-20 and 3.: leave both out"):
+        asked(**given)
+
+
+@pytest.mark.parametrize("split", ["official", "80-20"])
+def test_seed_of_a_run_on_the_official_parts_only_picks_among_those_it_did_not_see(
+    runs_dir, sentences, monkeypatch, split
+):
+    run = runs.Run(fakes.write_run(runs_dir / "own"))
+    files.write_json(run.path / "config.json", config.make(task="sst2", data_dir=str(sentences)).model_dump())
+    monkeypatch.setattr(jobs, "call", lambda what, request: request)
+    if split == "official":
+        assert api.evaluate("own", "sst2", split=split, seed=5)["seed"] == 5
+    else:
+        with pytest.raises(ValueError, match="rows that it learnt from"):
+            api.evaluate("own", "sst2", split=split)
 
 
 def test_another_task_has_no_use_for_the_file(asked):

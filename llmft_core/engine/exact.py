@@ -31,6 +31,11 @@ def checked(lm: LanguageModel) -> LanguageModel:
     rows, failure = replace(lm, bears_trees=False), None
     with torch.inference_mode(), _narrow_window(lm):
         alone = _alone(lm, prompts, leaves)
+        if any(each.isnan().any() for each in alone):  # infinities alone are how some mask a padded vocabulary
+            raise ValueError(
+                f"The weights of {lm.source} are not numbers: its training went astray; train again with a lower "
+                "--learning-rate."
+            )
         for way in (lm, rows) if _masks_are_known(lm) else (rows,):
             try:
                 if not _is_exact(way, prompts, leaves, alone):

@@ -1,5 +1,6 @@
 """Weights enter here: a model with its tokenizer, on the device and in the precision that fit; base, LoRA or full."""
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -63,9 +64,20 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
     if adapter is not None:
         if not (adapter / "adapter_model.safetensors").is_file():
             raise ValueError(f"{adapter}: holds no adapter_model.safetensors, the only format that is read.")
-        with _damage_in_words(adapter):
-            model = PeftModel.from_pretrained(model, str(adapter)).eval()
+        model = _with_adapter(model, adapter)
     return exact.checked(LanguageModel(model, tokenizer, source, device))
+
+
+def _with_adapter(model: torch.nn.Module, folder: Path) -> PeftModel:
+    """The model with a LoRA folder on it. Raises ValueError if some of its layers find nothing in there."""
+    try:
+        with _damage_in_words(folder), warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*missing adapter keys")  # peft only warns, and leaves those layers as is
+            return PeftModel.from_pretrained(model, str(folder)).eval()
+    except UserWarning:
+        raise ValueError(
+            f"{folder}: this adapter was made for another model than {model.name_or_path}; fine-tune again."
+        ) from None
 
 
 def with_new_adapter(lm: LanguageModel, rank: int, embeddings: bool = False) -> LanguageModel:
@@ -91,15 +103,6 @@ def with_new_adapter(lm: LanguageModel, rank: int, embeddings: bool = False) -> 
         return replace(lm, model=get_peft_model(lm.model, config))
     except ValueError as error:
         raise ValueError(f"peft puts no LoRA on {lm.architecture}: use --method full.") from error
-
-
-def local_folder(source: str) -> Path:
-    """The folder that holds the model's files: itself, or the Hub's cache of a model that was loaded before."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, local_files_only=True))
 
 
 @contextmanager

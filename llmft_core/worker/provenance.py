@@ -24,8 +24,8 @@ ROOM = Path(__file__).resolve().parent.parent
 DECIDES = ("engine", "tasks", "metrics", "statistics")  # the code that a score depends on
 
 
-def environment(source: str, fingerprint: dict) -> dict:
-    """The contents of environment.json."""
+def environment(source: str, fingerprint: dict, base: str) -> dict:
+    """The contents of environment.json; `base` is the digest of the model's files (see `checks.base_digest`)."""
     cuda = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
@@ -33,6 +33,7 @@ def environment(source: str, fingerprint: dict) -> dict:
         "device": torch.cuda.get_device_name() if cuda else f"CPU · {os.cpu_count()} cores",
         "platform": f"{platform.system()} {platform.machine()}",
         "code": code_digest(),
+        "base": base,
         "data": {"source": source, **fingerprint},
     }
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from llmft_core import files, tasks
+from llmft_core import checks, files, tasks
 from llmft_core.config import RunConfig
 from llmft_core.engine import data, evaluate, exact, load, train, weights
 from llmft_core.engine.prompts import Prompter
@@ -53,6 +53,7 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
     config, telling = run.config.resolved(), Telling(say, should_stop)
     with telling.stage("loading"):
         parts = Lessons(config)
+    write_environment(parts, run, resume)
     if not parts.lm.bears_trees:
         say(Note(exact.slower(parts.lm)))
     before = zero_shot(parts, telling)
@@ -77,11 +78,17 @@ def run(run: Run, say: Callable[[Event], None], should_stop: Callable[[], bool],
         **times(telling, len(before), seen),
     }
     both = pd.concat([before.assign(side="zero_shot"), after.assign(side="fine_tuned")], ignore_index=True)
-    environment = provenance.environment(parts.data.source, parts.data.fingerprint)
-    files.write_json(run.path / "environment.json", environment)
     both.to_parquet(run.path / "predictions.parquet", index=False)
     changes.to_parquet(run.path / "weights.parquet", index=False)
     files.write_json(run.path / "metrics.json", result)  # last: its presence says that the result is whole
+
+
+def write_environment(parts: Lessons, run: Run, resume: bool) -> None:
+    """Note what the run begins with, before it learns; what is resumed must begin with the same base."""
+    if resume:
+        checks.same_base(run)
+    about = provenance.environment(parts.data.source, parts.data.fingerprint, checks.base_digest(parts.config.model))
+    files.write_json(run.path / "environment.json", about)
 
 
 def zero_shot(parts: Lessons, telling: Telling) -> pd.DataFrame:
@@ -178,7 +185,7 @@ def save_weights(parts: Lessons, folder: Path) -> None:
 
 def weight_changes(config: RunConfig, folder: Path) -> pd.DataFrame:
     """How far each tensor moved, read from the files."""
-    base = load.local_folder(load.resolve(config.model))
+    base = checks.local_folder(load.resolve(config.model))
     if config.method == "lora":
         return weights.lora_changes(base, folder / "adapter")
     return weights.full_changes(base, folder / "model")
@@ -202,8 +209,11 @@ def evaluate_only(request: dict) -> dict:
     test = data.load_test(
         task, request["split"], request["data_dir"], request["data_file"], request["seed"], request["examples"]
     )
+    run = Run(Path(request["run"])) if request.get("run") else None
+    if run and request["adapter"]:
+        checks.same_base(run)
     lm = load.load(request["model"], adapter=Path(request["adapter"]) if request["adapter"] else None)
-    asked = Run(Path(request["run"])).config.resolved().max_length if request.get("run") else None
+    asked = run.config.resolved().max_length if run else None
     longest = min(asked or RunConfig(preset="lora").resolved().max_length, lm.context)
     begin = time.perf_counter()
     rows = evaluate.predict(lm, Prompter(lm.tokenizer), task, test.test, longest)

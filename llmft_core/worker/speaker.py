@@ -155,6 +155,7 @@ def _load(request: dict) -> Pair:
     if not run:
         return chat.open_pair(row.key)
     found = runs.find(run)
+    checks.same_base(found)
     if (found.adapter / "adapter_config.json").exists():
         return chat.open_pair(row.key, adapter=found.adapter)
     if (found.model_dir / "config.json").exists():
