@@ -225,6 +225,7 @@ def verdict(metrics: dict | None, name: str = "") -> Verdict:
         Piece(f", {points(change)} points", "plain"),
         Piece(f" {between}" if between else "", "muted"),
         Piece(_facts(metrics, delta), "long"),
+        Piece(", on sample rows of our own" if metrics.get("source") == "samples" else "", "muted"),
         Piece(".", "muted"),
         Piece(_flips(metrics), "long"),
     )

@@ -99,6 +99,13 @@ def test_positions_that_do_not_fit_mark_nothing():
 # ---- Try --------------------
 
 
+def test_a_side_that_wrote_nothing_is_not_said_to_have_found_no_answer():
+    mute = sides.answer("zero_shot", {"answer": "", "wrote": "  ", "p_no_answer": 0.0}, "lora", None, "A fox ran.")
+    assert "Wrote nothing" in mute and "No answer in the text" not in mute
+    refusal = sides.answer("zero_shot", {"answer": "", "wrote": "unanswerable"}, "lora", None, "A fox ran.")
+    assert "No answer in the text" in refusal and "Wrote “unanswerable”" in refusal
+
+
 def test_both_sides_answer_and_say_that_they_were_checked(sst2):
     *_, last = ask.compare(FakeSpeaker(), sst2, {"sentence": "A slow start, but a quiet triumph."})
     assert "negative" in last.zero_shot and "93 %" in last.fine_tuned

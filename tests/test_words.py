@@ -31,6 +31,11 @@ def test_verdict_is_the_agreed_sentence():
     assert said.short == "Better: accuracy 54.1 → 84.6 %, +30.5 points [27.1, 33.9]."
 
 
+def test_verdict_on_our_own_samples_says_so():
+    assert ", on sample rows of our own." in words.verdict(METRICS | {"source": "samples"}).short
+    assert "sample" not in words.verdict(METRICS | {"source": "hub"}).text
+
+
 def test_verdict_marks_its_word_and_its_new_value():
     roles = {piece.role: piece.text for piece in words.verdict(METRICS).pieces}
     assert roles["word"] == "Better: "

@@ -65,11 +65,17 @@ def labels(
 def answer(side: str, reply: dict, method: str, proof: dict | None, paragraph: str, right: str = "") -> str:
     """The answer in large, marked in the paragraph, and how probable the side finds that there is none."""
     said = str(reply.get("answer") or "")
-    head = f'<p class="answer">{escape(said)}</p>' if said else '<p class="answer none">No answer in the text</p>'
+    wrote = " ".join(str(reply.get("wrote") or "").split())
+    silence = "No answer in the text" if wrote else "Wrote nothing"
+    head = f'<p class="answer">{escape(said)}</p>' if said else f'<p class="answer none">{silence}</p>'
     body = f'<p class="text">{marked(paragraph, reply.get("start"), reply.get("end"))}</p>'
     bars = html.bars([("P(no answer)", reply.get("p_no_answer"))], reply.get("threshold"))
-    absent = said and reply.get("start") is None
-    facts = (right, "not in these words in the paragraph" if absent else "", words.latency(reply.get("seconds")))
+    bars += '<p class="note">P(no answer): how probable it finds it to write “unanswerable”, as it is asked to.</p>'
+    if not said:
+        remark = f"Wrote “{wrote}”" if wrote else "counts as no answer"
+    else:
+        remark = "not in these words in the paragraph" if reply.get("start") is None else ""
+    facts = (right, remark, words.latency(reply.get("seconds")))
     note = escape(" · ".join(filter(None, facts)))
     return frame(side, f'{head}{body}{bars}<p class="note">{note}</p>', method, proof)
 
