@@ -68,3 +68,11 @@ def test_adapter_of_a_smaller_model_is_refused_and_not_put_on_in_part(tmp_path):
         load.load(str(other), adapter=tmp_path / "adapter")
     assert explain(caught.value) == ("bad-config", str(caught.value))
     assert load.load(base.source, adapter=tmp_path / "adapter").model.peft_config
+
+
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_bf16_that_a_gpu_only_emulates_is_not_trained_in(monkeypatch, in_hardware):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: in_hardware or including_emulation
+    )
+    assert load.has_bf16(torch.device("cuda")) is in_hardware

@@ -111,6 +111,7 @@ def test_environment_tells_versions_and_data(finished):
     environment = json.loads((finished[0].path / "environment.json").read_text())
     assert environment["packages"]["torch"].startswith("2.")
     assert len(environment["data"]["test"]) == 64
+    assert environment["training_precision"] in ("bf16", "float32") and len(environment["base"]) == 16
 
 
 def test_a_stopped_worker_keeps_its_last_adapter(tmp_path):
