@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
-from llmft_core import models
+from llmft_core import files, models
 from llmft_core.engine import exact
 from llmft_core.engine.language_model import LanguageModel
 
@@ -118,4 +118,4 @@ def _damage_in_words(folder: str | Path):
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if not Path(folder).is_dir():
             raise
-        raise ValueError(f"{folder} could not be loaded: {str(error).splitlines()[0][:300]}") from error
+        raise ValueError(f"{folder} could not be loaded: {files.last_line(error)}") from error
