@@ -97,7 +97,10 @@ def weight_changes(
             raise ValueError(f"{_run(run).name} has no weight changes: it is {_said(_run(run).state())}.")
         return table
     folders = {"base": _weights_folder(base, "--base"), "tuned": _weights_folder(tuned, "--tuned")}
-    return pd.DataFrame(jobs.call("weights", folders))
+    table = pd.DataFrame(jobs.call("weights", folders))
+    numbers = table.columns.difference(["tensor", "module", "kind", "singular_values"])
+    table[numbers] = table[numbers].apply(pd.to_numeric)  # NaN comes as None, a column of them as objects
+    return table
 
 
 def _weights_folder(given: str | Path, flag: str) -> str:
