@@ -97,7 +97,10 @@ def weight_changes(
             raise ValueError(f"{_run(run).name} has no weight changes: it is {_said(_run(run).state())}.")
         return table
     folders = {"base": _weights_folder(base, "--base"), "tuned": _weights_folder(tuned, "--tuned")}
-    return pd.DataFrame(jobs.call("weights", folders))
+    table = pd.DataFrame(jobs.call("weights", folders))
+    numbers = table.columns.difference(["tensor", "module", "kind", "singular_values"])
+    table[numbers] = table[numbers].apply(pd.to_numeric)  # NaN comes as None, a column of them as objects
+    return table
 
 
 def _weights_folder(given: str | Path, flag: str) -> str:
@@ -176,9 +179,7 @@ def locate(model_path: str) -> tuple[dict, RunConfig]:
     if (path / "events.jsonl").exists() and (path / "config.json").exists():
         return _of_run(Run(path.resolve()))
     if (path / "adapter_config.json").exists():
-        base = files.read_json(path / "adapter_config.json").get("base_model_name_or_path") or ""
-        base = base if Path(base).is_dir() or "/" not in base.strip("/") else _known(base)
-        return {"model": checks.model(base).source, "adapter": str(path.resolve()), "run": None}, RunConfig()
+        return {"model": checks.model(_base_of(path)).source, "adapter": str(path.resolve()), "run": None}, RunConfig()
     if not path.is_dir() and runs.NAME.fullmatch(model_path):
         try:
             run = runs.find(model_path)
@@ -189,10 +190,15 @@ def locate(model_path: str) -> tuple[dict, RunConfig]:
     return {"model": checks.model(model_path).source, "adapter": None, "run": None}, RunConfig()
 
 
-def _known(base: str) -> str:
+def _base_of(adapter: Path) -> str:
     """An adapter names its base by the path where it was made; the model of that name that ships is the same one."""
-    name = Path(base).name
-    return name if any(row.key == name for row in models.MODELS) else base
+    path = adapter / "adapter_config.json"
+    try:
+        base = str(files.read_json(path).get("base_model_name_or_path") or "")
+    except (OSError, ValueError, AttributeError):
+        raise ValueError(f"{path} is damaged (not a JSON object); copy or make the adapter again.") from None
+    is_path = "/" in base.strip("/") and not Path(base).is_dir()
+    return Path(base).name if is_path and any(row.key == Path(base).name for row in models.MODELS) else base
 
 
 def _of_run(run: Run) -> tuple[dict, RunConfig]:

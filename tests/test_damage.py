@@ -87,3 +87,11 @@ def test_a_damaged_run_cannot_be_resumed_and_says_why(runs_dir, capsys):
     assert main(["runs", "resume", "hurt"]) == 2
     said = capsys.readouterr().err
     assert said == "hurt is damaged (config.json: not JSON) and cannot be started: delete it and make it again.\n"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7"])
+def test_settings_of_an_adapter_that_are_damaged_are_named(tmp_path, capsys, content):
+    (tmp_path / "adapter_config.json").write_text(content)
+    assert main(["evaluate", "--model-path", str(tmp_path), "--task", "sst2"]) == 2
+    said = capsys.readouterr().err
+    assert "adapter_config.json is damaged (not a JSON object); copy" in said and len(said.splitlines()) == 1

@@ -28,6 +28,17 @@ def test_damaged_folder_is_named(tmp_path):
     assert explain(caught.value)[0] == "bad-config", "a folder whose name holds 403 is not gated"
 
 
+@pytest.mark.parametrize("error", [OSError(), RuntimeError("Error in loading:\n\tsize mismatch for lm_head")])
+def test_folder_is_named_whatever_the_error_says(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    base = tiny.llama(tmp_path / "base")
+    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(ValueError, match="base could not be loaded: (OSError|size mismatch for lm_head)$"):
+        load.load(str(base))
+
+
 def test_model_that_cannot_be_downloaded_is_a_network_error():
     with pytest.raises(OSError) as caught:
         load.load("nobody/nothing-connect-401")
@@ -68,3 +79,11 @@ def test_adapter_of_a_smaller_model_is_refused_and_not_put_on_in_part(tmp_path):
         load.load(str(other), adapter=tmp_path / "adapter")
     assert explain(caught.value) == ("bad-config", str(caught.value))
     assert load.load(base.source, adapter=tmp_path / "adapter").model.peft_config
+
+
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_bf16_that_a_gpu_only_emulates_is_not_trained_in(monkeypatch, in_hardware):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: in_hardware or including_emulation
+    )
+    assert load.has_bf16(torch.device("cuda")) is in_hardware

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from weight_folders import edited, noise, one_tensor, opened
 
+from llmft_core import api
 from llmft_core.engine import weights, weights_files, weights_measure
 
 COLUMNS = [
@@ -207,3 +208,9 @@ def test_cores_are_given_back_also_after_an_error():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_figures_that_do_not_exist_are_numbers_for_whoever_asks_the_api():
+    table = api.weight_changes(base="mini", tuned="mini")
+    assert table["stable_rank"].isna().all() and table["stable_rank"].dtype == float
+    assert (table["change_norm"] == 0).all() and table["layer"].dtype == int and table["tensor"].is_unique

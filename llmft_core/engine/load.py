@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
-from llmft_core import models
+from llmft_core import files, models
 from llmft_core.engine import exact
 from llmft_core.engine.language_model import LanguageModel
 
@@ -33,9 +33,14 @@ def pick_dtype(device: torch.device, full: bool) -> torch.dtype:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices in hardware: most GPUs, and CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def trains_mixed(lm: LanguageModel) -> bool:
+    """Whether training computes in bf16 on float32 weights."""
+    return next(lm.model.parameters()).dtype == torch.float32 and has_bf16(lm.device)
 
 
 def resolve(name: str) -> str:
@@ -113,4 +118,4 @@ def _damage_in_words(folder: str | Path):
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if not Path(folder).is_dir():
             raise
-        raise ValueError(f"{folder} could not be loaded: {str(error).splitlines()[0][:300]}") from error
+        raise ValueError(f"{folder} could not be loaded: {files.last_line(error)}") from error

@@ -115,8 +115,7 @@ class TreeTrainer(Trainer):
         super().__init__(model=lm.model, **kwargs)
         self.lm, self.probe = lm, probe
         # Not `TrainingArguments.bf16`, which leaves the model in mixed precision: its answers are measured next.
-        is_float32 = next(lm.model.parameters()).dtype == torch.float32
-        self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, is_float32 and load.has_bf16(lm.device))
+        self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, load.trains_mixed(lm))
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Mean loss per answer token of the step. Each pass goes backward by itself, so one graph lives at a time."""

@@ -24,7 +24,7 @@ ROOM = Path(__file__).resolve().parent.parent
 DECIDES = ("engine", "tasks", "metrics", "statistics")  # the code that a score depends on
 
 
-def environment(source: str, fingerprint: dict, base: str) -> dict:
+def environment(source: str, fingerprint: dict, base: str, training_precision: str) -> dict:
     """The contents of environment.json; `base` is the digest of the model's files (see `checks.base_digest`)."""
     cuda = torch.cuda.is_available()
     return {
@@ -34,6 +34,7 @@ def environment(source: str, fingerprint: dict, base: str) -> dict:
         "platform": f"{platform.system()} {platform.machine()}",
         "code": code_digest(),
         "base": base,
+        "training_precision": training_precision,
         "data": {"source": source, **fingerprint},
     }
 

@@ -87,7 +87,9 @@ def write_environment(parts: Lessons, run: Run, resume: bool) -> None:
     """Note what the run begins with, before it learns; what is resumed must begin with the same base."""
     if resume:
         checks.same_base(run)
-    about = provenance.environment(parts.data.source, parts.data.fingerprint, checks.base_digest(parts.config.model))
+    precision = "bf16" if load.trains_mixed(parts.lm) or parts.lm.causal.dtype == torch.bfloat16 else "float32"
+    base = checks.base_digest(parts.config.model)
+    about = provenance.environment(parts.data.source, parts.data.fingerprint, base, precision)
     files.write_json(run.path / "environment.json", about)
 
 
