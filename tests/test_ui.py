@@ -61,6 +61,20 @@ def test_a_failed_run_cannot_be_chosen_to_look_at(runs_dir, sst2):
     assert names[0] == "sst2-one" and "sst2-broken" not in names
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_the_first_page_shows_a_result_where_there_is_one(runs_dir, is_alone):
+    if not is_alone:
+        fakes.write_run(runs_dir / "sst2-done", "sst2")
+    stopped = fakes.write_run(runs_dir / "sst2-stopped", "sst2", state="cancelled")
+    (stopped / "adapter").mkdir()
+    (stopped / "adapter" / "adapter_config.json").write_text("{}")
+    every = sorted(runs.all(), key=lambda run: run.name != "sst2-stopped")
+    assert choice.is_usable(every[0]) and every[0].name == "sst2-stopped"
+    for found in (choice.from_query({}, every), choice.settle("sst2", "mini", None, every)):
+        assert found.metrics and (found.run.shipped if is_alone else found.run.name == "sst2-done")
+    assert choice.settle("sst2", "mini", "sst2-stopped", every).run_name == "sst2-stopped"
+
+
 def test_without_a_run_the_choice_says_none_yet(runs_dir, monkeypatch):
     monkeypatch.setattr(runs, "SHIPPED", runs_dir / "nothing")
     found = choice.settle("sst2", "mini", None)

@@ -32,14 +32,14 @@ class Choice(NamedTuple):
 
 
 def settle(task: object, model: object, run: object, every: Sequence[Run] | None = None) -> Choice:
-    """The nearest choice that exists: unknown names fall back to the first; an unknown run to the newest that fits."""
+    """The nearest choice that exists: an unknown name becomes the first, an unknown run the newest with a result."""
     every = runs.all() if every is None else every
     task = task if task in tasks.names() else default_task()
     keys = [key for _, key in models_offered(every)]
     model = model if model in keys else keys[0]
     fitting = runs_of(every, task, model)
-    chosen = next((one for one in fitting if one.name == run), fitting[0] if fitting else None)
-    return Choice(task, model, chosen)
+    chosen = next((one for one in fitting if one.name == run), None)
+    return Choice(task, model, chosen or min(fitting, key=lambda one: not is_measured(one), default=None))
 
 
 def settle_run(name: object, every: Sequence[Run] | None = None) -> Choice | None:
@@ -64,9 +64,9 @@ def from_query(query: Mapping[str, str], every: Sequence[Run] | None = None) -> 
 
 
 def _first(every: Sequence[Run]) -> Choice:
-    """Without a wish: the newest run of one's own, else the shipped one of the first task, else any."""
+    """Without a wish: the newest measured run of one's own, else the shipped one of the first task, else any."""
     shown = [run for run in every if is_usable(run) and settle_run(run.name, every)]
-    shown.sort(key=lambda run: (run.shipped, run.shipped and run.config.task != default_task()))
+    shown.sort(key=lambda run: (not is_measured(run), run.shipped, run.shipped and run.config.task != default_task()))
     return settle_run(shown[0].name, every) if shown else settle(None, None, None, every)
 
 
@@ -120,6 +120,11 @@ def is_usable(run: Run) -> bool:
         return False
     places = (run.path / "metrics.json", run.adapter / "adapter_config.json", run.model_dir / "config.json")
     return any(place.exists() for place in places)
+
+
+def is_measured(run: Run) -> bool:
+    """Whether the run ended with a result."""
+    return run.state().kind == "finished" and (run.path / "metrics.json").exists()
 
 
 def model_key(name: str) -> str:
