@@ -55,6 +55,33 @@ def test_a_run_in_the_query_brings_its_task_and_model(sst2, squad):
     assert choice.from_query({"run": "../squad-one"}).run is not None
 
 
+def test_a_link_to_a_run_that_cannot_be_shown_says_so(runs_dir, sst2, squad):
+    fakes.write_run(runs_dir / "broken", "sst2", state="failed")
+    (runs_dir / "hurt").mkdir()
+    (runs_dir / "hurt" / "config.json").write_text("{")
+    query, every = {"task": "sst2", "model": "mini", "tab": "results"}, runs.all()
+    says = {
+        "deleted-run": "There is no run 'deleted-run' here; this is sst2-one.", "hurt": "is damaged",
+        "broken": "has no result to show", "squad-one": "another task or model", "sst2-one": "", "": "",
+    }  # fmt: skip
+    for name, wanted in says.items():
+        said = choice.missed(query | {"run": name}, choice.from_query(query | {"run": name}, every), every)
+        assert wanted in said and bool(wanted) == bool(said)
+
+
+def test_a_page_tells_of_a_missing_run_until_something_is_chosen(sst2):
+    with gr.Blocks() as demo:
+        page = Page(FakeSpeaker())
+        page.top()
+        with gr.Tabs() as page.tabs:
+            page.tab_items["try"] = gr.Tab("Try", id="try")
+        page.wire(demo)
+    request = type("Request", (), {"query_params": {"task": "sst2", "run": NASTY}})
+    said = page.arrive(request)[page.missed]
+    assert "There is no run" in said and "&lt;img" in said and "<img" not in said
+    assert page.choose("sst2", "mini", "sst2-one", "try")[page.missed] == ""
+
+
 def test_a_failed_run_cannot_be_chosen_to_look_at(runs_dir, sst2):
     fakes.write_run(runs_dir / "sst2-broken", "sst2", state="failed")
     names = [name for _, name in choice.runs_offered(runs.all(), "sst2", "mini")]

@@ -63,6 +63,23 @@ def from_query(query: Mapping[str, str], every: Sequence[Run] | None = None) -> 
     return settle(task, model, query.get("run"), every)
 
 
+def missed(query: Mapping[str, str], chosen: Choice, every: Sequence[Run]) -> str:
+    """Why the run that a link asks for is not the one shown, and which one is; "" if it is or none was asked for."""
+    name = query.get("run") or NO_RUN
+    if name in (NO_RUN, chosen.run_name):
+        return ""
+    run = next((one for one in every if one.name == name), None)
+    instead = f"; this is {chosen.run_name}." if chosen.run else "."
+    shown = name if len(name) <= 80 else f"{name[:80]}…"
+    if run is None:
+        return f"There is no run '{shown}' here{instead}"
+    if run.damage:
+        return f"The run '{shown}' is damaged{instead}"
+    if not is_usable(run):
+        return f"The run '{shown}' has no result to show{instead}"
+    return f"The run '{shown}' is of another task or model{instead}"
+
+
 def _first(every: Sequence[Run]) -> Choice:
     """Without a wish: the newest measured run of one's own, else the shipped one of the first task, else any."""
     shown = [run for run in every if is_usable(run) and settle_run(run.name, every)]
