@@ -120,6 +120,12 @@ def test_how_a_run_ended_is_said_in_a_sentence(runs_dir, state, says):
     assert says in status(run)
 
 
+@pytest.mark.parametrize("state", ["finished", "failed", "cancelled", "running", "queued"])
+def test_train_names_the_run_that_its_buttons_act_on(runs_dir, state):
+    run = runs.Run(fakes.write_run(runs_dir / "my-idea", "sst2", state=state))
+    assert status(run).count("my-idea") == 1
+
+
 def test_time_is_judged_by_earlier_runs_of_the_kind(sst2):
     said = dict(before.facts(config.make(task="sst2", preset="demo"), [sst2.run]))
     assert said["Time"].startswith("about 1 min") and "4,000 to learn" in said["Examples"]
