@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from fake_speaker import FakeSpeaker
 
-from llmft_core import runs, tasks, words
+from llmft_core import config, runs, tasks, words
 from llmft_core.ui import TABS, ask, build_app, choice, html, sides
 from llmft_core.ui import page as page_module
 from llmft_core.ui.choice import Choice
@@ -86,6 +86,15 @@ def test_a_failed_run_cannot_be_chosen_to_look_at(runs_dir, sst2):
     fakes.write_run(runs_dir / "sst2-broken", "sst2", state="failed")
     names = [name for _, name in choice.runs_offered(runs.all(), "sst2", "mini")]
     assert names[0] == "sst2-one" and "sst2-broken" not in names
+
+
+def test_a_run_with_a_name_of_its_own_shows_it_first(runs_dir):
+    made = [runs.create(config.make(task="sst2"), name) for name in (None, None, "my-idea")]
+    for run in made:
+        fakes.write_run(run.path, "sst2")
+    offered = {name: label for label, name in choice.runs_offered(runs.all(), "sst2", "mini")}
+    assert offered["my-idea"].startswith("my-idea: LoRA, official")
+    assert all(offered[run.name].startswith("LoRA") for run in made[:2])
 
 
 @pytest.mark.parametrize("is_alone", [True, False])

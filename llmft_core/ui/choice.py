@@ -1,5 +1,6 @@
 """What is chosen at the top: a task, a model, a run. Whatever a browser sends becomes something that we know."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -116,10 +117,16 @@ def _with_size(title: str, size: str) -> str:
 def runs_offered(every: Sequence[Run], task: str, model: str) -> list[tuple[str, str]]:
     """(`LoRA, official, shipped`, name) of the runs to look at; one entry `none yet` when there are none."""
     fitting = runs_of(every, task, model)
-    titles = [run.title() for run in fitting]
+    titles = [f"{run.name}: {run.title()}" if has_own_name(run) else run.title() for run in fitting]
     twice = {title for title, times in Counter(titles).items() if times > 1}
     labels = [f"{title} ({run.name})" if title in twice else title for title, run in zip(titles, fitting, strict=True)]
     return list(zip(labels, (run.name for run in fitting), strict=True)) or [("none yet", NO_RUN)]
+
+
+def has_own_name(run: Run) -> bool:
+    """Whether somebody named the run; `runs.create` makes the other names from task, model, method and time."""
+    made = rf".+-{run.config.resolved().method}-\d{{8}}-\d{{6}}(-\d+)?"
+    return not run.shipped and not re.fullmatch(made, run.name, re.IGNORECASE)
 
 
 def runs_of(every: Sequence[Run], task: str, model: str) -> list[Run]:
