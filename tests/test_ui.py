@@ -170,6 +170,19 @@ def test_an_answer_streams_and_ends_marked_in_the_paragraph(squad):
     assert "F1" in shown[-1].zero_shot, "the right answer of our own example is known"
 
 
+def test_an_input_that_cannot_be_asked_leaves_no_answer_of_another(sst2):
+    *_, last = ask.compare(FakeSpeaker(), sst2, {"sentence": " "})
+    assert "take an example below" in last.error and last.reply == {}
+    assert "appears here" in last.zero_shot and "appears here" in last.fine_tuned and last.words == ""
+
+
+def test_a_new_conversation_takes_the_error_away(sst2, laid_out):
+    tab = laid_out(Try(FakeSpeaker(), sst2))
+    *_, said = tab.on_chat("sst2", "mini", "sst2-one", "", {})
+    assert "The message is empty: write one." in said[tab.error]
+    assert tab.on_fresh("sst2", "mini", "sst2-one")[tab.error] == ""
+
+
 @pytest.mark.parametrize(("text", "says"), [("", "is empty"), ("x" * 2001, "2,001 characters and 2,000 is the most")])
 def test_an_input_that_cannot_be_asked_is_refused_in_a_sentence(sst2, text, says):
     speaker = FakeSpeaker()
