@@ -206,6 +206,15 @@ def test_runs_are_found_by_their_letters(runs_dir, sst2, squad, laid_out):
     assert "No run" in tab.on_search("", "zzz")
 
 
+@pytest.mark.parametrize(("task", "name"), [("sst2", "Margin change"), ("squad_v2", "F1 change")])
+def test_a_column_of_numbers_has_its_head_over_them(task, name):
+    from llmft_core import frames
+
+    run = fakes.run(task)
+    shown = tables.item_list(frames.item_table(run, {}, "fixed"), tasks.find(task), has_texts=False)
+    assert f"class=n>{name}</th>" in shown and shown.count("class=n>") == 1 and '<td class="n">' in shown
+
+
 def test_tables_say_where_the_texts_are_when_they_are_not_here(sst2):
     from llmft_core import frames
 
