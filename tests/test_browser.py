@@ -212,3 +212,18 @@ def test_every_tab_is_photographed_and_fits_a_phone(browser, address, tmp_path, 
                 assert wide <= width, f"{tab} is {wide} wide on a screen of {width}"
                 page.screenshot(path=tmp_path / f"{task}-{tab}-{width}-{mode}.png", full_page=True)
     assert len(list(tmp_path.glob("*.png"))) == 2 * len(TABS)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_verdict_stays_over_the_labels_that_scroll_under_it(browser, address, width):
+    with browsing(browser, address, width, 320) as watched:
+        page = watched.open("task=squad_v2&tab=try", "#paragraph textarea")
+        watched.settle()
+        covers = page.evaluate("""() => {
+          const label = document.querySelector('#paragraph span[data-testid="block-info"]');
+          window.scrollBy(0, label.getBoundingClientRect().top - 12);
+          const box = label.getBoundingClientRect();
+          const seen = document.elementFromPoint(box.left + 20, box.top + box.height / 2);
+          return box.top < 20 && Boolean(seen.closest('#verdict'));
+        }""")
+        assert covers

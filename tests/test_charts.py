@@ -184,7 +184,7 @@ def test_one_side_alone_has_one_panel(name):
 def test_abstention_has_answered_before_abstained_and_answerable_above():
     figure = charts.abstention(frames.abstention(SQUAD))
     assert list(figure.layout.xaxis.ticktext) == ["answered", "abstained"]
-    assert list(figure.layout.yaxis.ticktext) == ["has answer", "no answer"]
+    assert list(figure.layout.yaxis.ticktext) == ["has<br>answer", "no<br>answer"]
 
 
 def test_histogram_grows_up_for_the_class_that_should_score_high_and_down_for_the_other():

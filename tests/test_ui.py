@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from fake_speaker import FakeSpeaker
 
-from llmft_core import runs, tasks, words
+from llmft_core import config, runs, tasks, words
 from llmft_core.ui import TABS, ask, build_app, choice, html, sides
 from llmft_core.ui import page as page_module
 from llmft_core.ui.choice import Choice
@@ -55,10 +55,60 @@ def test_a_run_in_the_query_brings_its_task_and_model(sst2, squad):
     assert choice.from_query({"run": "../squad-one"}).run is not None
 
 
+def test_a_link_to_a_run_that_cannot_be_shown_says_so(runs_dir, sst2, squad):
+    fakes.write_run(runs_dir / "broken", "sst2", state="failed")
+    (runs_dir / "hurt").mkdir()
+    (runs_dir / "hurt" / "config.json").write_text("{")
+    query, every = {"task": "sst2", "model": "mini", "tab": "results"}, runs.all()
+    says = {
+        "deleted-run": "There is no run 'deleted-run' here; this is sst2-one.", "hurt": "is damaged",
+        "broken": "has no result to show", "squad-one": "another task or model", "sst2-one": "", "": "",
+    }  # fmt: skip
+    for name, wanted in says.items():
+        said = choice.missed(query | {"run": name}, choice.from_query(query | {"run": name}, every), every)
+        assert wanted in said and bool(wanted) == bool(said)
+
+
+def test_a_page_tells_of_a_missing_run_until_something_is_chosen(sst2):
+    with gr.Blocks() as demo:
+        page = Page(FakeSpeaker())
+        page.top()
+        with gr.Tabs() as page.tabs:
+            page.tab_items["try"] = gr.Tab("Try", id="try")
+        page.wire(demo)
+    request = type("Request", (), {"query_params": {"task": "sst2", "run": NASTY}})
+    said = page.arrive(request)[page.missed]
+    assert "There is no run" in said and "&lt;img" in said and "<img" not in said
+    assert page.choose("sst2", "mini", "sst2-one", "try")[page.missed] == ""
+
+
 def test_a_failed_run_cannot_be_chosen_to_look_at(runs_dir, sst2):
     fakes.write_run(runs_dir / "sst2-broken", "sst2", state="failed")
     names = [name for _, name in choice.runs_offered(runs.all(), "sst2", "mini")]
     assert names[0] == "sst2-one" and "sst2-broken" not in names
+
+
+def test_a_run_with_a_name_of_its_own_shows_it_first(runs_dir):
+    made = [runs.create(config.make(task="sst2"), name) for name in (None, None, "my-idea")]
+    for run in made:
+        fakes.write_run(run.path, "sst2")
+    offered = {name: label for label, name in choice.runs_offered(runs.all(), "sst2", "mini")}
+    assert offered["my-idea"].startswith("my-idea: LoRA, official")
+    assert all(offered[run.name].startswith("LoRA") for run in made[:2])
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_the_first_page_shows_a_result_where_there_is_one(runs_dir, is_alone):
+    if not is_alone:
+        fakes.write_run(runs_dir / "sst2-done", "sst2")
+    stopped = fakes.write_run(runs_dir / "sst2-stopped", "sst2", state="cancelled")
+    (stopped / "adapter").mkdir()
+    (stopped / "adapter" / "adapter_config.json").write_text("{}")
+    every = sorted(runs.all(), key=lambda run: run.name != "sst2-stopped")
+    assert choice.is_usable(every[0]) and every[0].name == "sst2-stopped"
+    for found in (choice.from_query({}, every), choice.settle("sst2", "mini", None, every)):
+        assert found.metrics and (found.run.shipped if is_alone else found.run.name == "sst2-done")
+    assert choice.settle("sst2", "mini", "sst2-stopped", every).run_name == "sst2-stopped"
 
 
 def test_without_a_run_the_choice_says_none_yet(runs_dir, monkeypatch):
@@ -125,6 +175,19 @@ def test_an_answer_streams_and_ends_marked_in_the_paragraph(squad):
     assert len(shown) >= 3
     assert "<mark>" in shown[-1].fine_tuned and "P(no answer)" in shown[-1].zero_shot
     assert "F1" in shown[-1].zero_shot, "the right answer of our own example is known"
+
+
+def test_an_input_that_cannot_be_asked_leaves_no_answer_of_another(sst2):
+    *_, last = ask.compare(FakeSpeaker(), sst2, {"sentence": " "})
+    assert "take an example below" in last.error and last.reply == {}
+    assert "appears here" in last.zero_shot and "appears here" in last.fine_tuned and last.words == ""
+
+
+def test_a_new_conversation_takes_the_error_away(sst2, laid_out):
+    tab = laid_out(Try(FakeSpeaker(), sst2))
+    *_, said = tab.on_chat("sst2", "mini", "sst2-one", "", {})
+    assert "The message is empty: write one." in said[tab.error]
+    assert tab.on_fresh("sst2", "mini", "sst2-one")[tab.error] == ""
 
 
 @pytest.mark.parametrize(("text", "says"), [("", "is empty"), ("x" * 2001, "2,001 characters and 2,000 is the most")])

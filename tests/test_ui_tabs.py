@@ -120,6 +120,12 @@ def test_how_a_run_ended_is_said_in_a_sentence(runs_dir, state, says):
     assert says in status(run)
 
 
+@pytest.mark.parametrize("state", ["finished", "failed", "cancelled", "running", "queued"])
+def test_train_names_the_run_that_its_buttons_act_on(runs_dir, state):
+    run = runs.Run(fakes.write_run(runs_dir / "my-idea", "sst2", state=state))
+    assert status(run).count("my-idea") == 1
+
+
 def test_time_is_judged_by_earlier_runs_of_the_kind(sst2):
     said = dict(before.facts(config.make(task="sst2", preset="demo"), [sst2.run]))
     assert said["Time"].startswith("about 1 min") and "4,000 to learn" in said["Examples"]
@@ -198,6 +204,15 @@ def test_runs_are_found_by_their_letters(runs_dir, sst2, squad, laid_out):
     tab = laid_out(Runs())
     assert "squad-one" not in tab.on_search("", "SST2")
     assert "No run" in tab.on_search("", "zzz")
+
+
+@pytest.mark.parametrize(("task", "name"), [("sst2", "Margin change"), ("squad_v2", "F1 change")])
+def test_a_column_of_numbers_has_its_head_over_them(task, name):
+    from llmft_core import frames
+
+    run = fakes.run(task)
+    shown = tables.item_list(frames.item_table(run, {}, "fixed"), tasks.find(task), has_texts=False)
+    assert f"class=n>{name}</th>" in shown and shown.count("class=n>") == 1 and '<td class="n">' in shown
 
 
 def test_tables_say_where_the_texts_are_when_they_are_not_here(sst2):

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from llmft_core.charts import style
 from llmft_core.charts.pairs import count_grids
 
-ROWS = {True: "has answer", False: "no answer"}
+ROWS = {True: "has<br>answer", False: "no<br>answer"}  # broken: the columns need the room on a phone
 COLUMNS = {False: "answered", True: "abstained"}
 
 

@@ -69,7 +69,7 @@ def resting(chosen: Choice) -> Shown:
 def refuse(text: str, kind: str) -> str:
     """Why this input cannot be asked, as one sentence, or ""."""
     if not text.strip():
-        return f"The {kind} is empty: write one, or take an example below."
+        return f"The {kind} is empty: write one{'' if kind == 'message' else ', or take an example below'}."
     if len(text) > LIMITS[kind]:
         return f"The {kind} has {len(text):,} characters and {LIMITS[kind]:,} is the most: shorten it."
     return ""
@@ -82,7 +82,7 @@ def compare(speaker, chosen: Choice, inputs: dict[str, str], calibrated: bool = 
     given = {kind: str(inputs.get(kind) or "") for kind in kinds}
     problem = next((said for kind in kinds if (said := refuse(given[kind], kind))), "")
     if problem:
-        yield Shown(error=html.error("Nothing to compare", problem))
+        yield resting(chosen)._replace(error=html.error("Nothing to compare", problem))
         return
     yield _waiting(task, chosen, given)
     latest: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """What is chosen at the top: a task, a model, a run. Whatever a browser sends becomes something that we know."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -32,14 +33,14 @@ class Choice(NamedTuple):
 
 
 def settle(task: object, model: object, run: object, every: Sequence[Run] | None = None) -> Choice:
-    """The nearest choice that exists: unknown names fall back to the first; an unknown run to the newest that fits."""
+    """The nearest choice that exists: an unknown name becomes the first, an unknown run the newest with a result."""
     every = runs.all() if every is None else every
     task = task if task in tasks.names() else default_task()
     keys = [key for _, key in models_offered(every)]
     model = model if model in keys else keys[0]
     fitting = runs_of(every, task, model)
-    chosen = next((one for one in fitting if one.name == run), fitting[0] if fitting else None)
-    return Choice(task, model, chosen)
+    chosen = next((one for one in fitting if one.name == run), None)
+    return Choice(task, model, chosen or min(fitting, key=lambda one: not is_measured(one), default=None))
 
 
 def settle_run(name: object, every: Sequence[Run] | None = None) -> Choice | None:
@@ -63,10 +64,27 @@ def from_query(query: Mapping[str, str], every: Sequence[Run] | None = None) -> 
     return settle(task, model, query.get("run"), every)
 
 
+def missed(query: Mapping[str, str], chosen: Choice, every: Sequence[Run]) -> str:
+    """Why the run that a link asks for is not the one shown, and which one is; "" if it is or none was asked for."""
+    name = query.get("run") or NO_RUN
+    if name in (NO_RUN, chosen.run_name):
+        return ""
+    run = next((one for one in every if one.name == name), None)
+    instead = f"; this is {chosen.run_name}." if chosen.run else "."
+    shown = name if len(name) <= 80 else f"{name[:80]}…"
+    if run is None:
+        return f"There is no run '{shown}' here{instead}"
+    if run.damage:
+        return f"The run '{shown}' is damaged{instead}"
+    if not is_usable(run):
+        return f"The run '{shown}' has no result to show{instead}"
+    return f"The run '{shown}' is of another task or model{instead}"
+
+
 def _first(every: Sequence[Run]) -> Choice:
-    """Without a wish: the newest run of one's own, else the shipped one of the first task, else any."""
+    """Without a wish: the newest measured run of one's own, else the shipped one of the first task, else any."""
     shown = [run for run in every if is_usable(run) and settle_run(run.name, every)]
-    shown.sort(key=lambda run: (run.shipped, run.shipped and run.config.task != default_task()))
+    shown.sort(key=lambda run: (not is_measured(run), run.shipped, run.shipped and run.config.task != default_task()))
     return settle_run(shown[0].name, every) if shown else settle(None, None, None, every)
 
 
@@ -99,10 +117,16 @@ def _with_size(title: str, size: str) -> str:
 def runs_offered(every: Sequence[Run], task: str, model: str) -> list[tuple[str, str]]:
     """(`LoRA, official, shipped`, name) of the runs to look at; one entry `none yet` when there are none."""
     fitting = runs_of(every, task, model)
-    titles = [run.title() for run in fitting]
+    titles = [f"{run.name}: {run.title()}" if has_own_name(run) else run.title() for run in fitting]
     twice = {title for title, times in Counter(titles).items() if times > 1}
     labels = [f"{title} ({run.name})" if title in twice else title for title, run in zip(titles, fitting, strict=True)]
     return list(zip(labels, (run.name for run in fitting), strict=True)) or [("none yet", NO_RUN)]
+
+
+def has_own_name(run: Run) -> bool:
+    """Whether somebody named the run; `runs.create` makes the other names from task, model, method and time."""
+    made = rf".+-{run.config.resolved().method}-\d{{8}}-\d{{6}}(-\d+)?"
+    return not run.shipped and not re.fullmatch(made, run.name, re.IGNORECASE)
 
 
 def runs_of(every: Sequence[Run], task: str, model: str) -> list[Run]:
@@ -120,6 +144,11 @@ def is_usable(run: Run) -> bool:
         return False
     places = (run.path / "metrics.json", run.adapter / "adapter_config.json", run.model_dir / "config.json")
     return any(place.exists() for place in places)
+
+
+def is_measured(run: Run) -> bool:
+    """Whether the run ended with a result."""
+    return run.state().kind == "finished" and (run.path / "metrics.json").exists()
 
 
 def model_key(name: str) -> str:

@@ -88,6 +88,7 @@ class Page:
                 choice.runs_offered(every, first.task, first.model), value=first.run_name, label="Fine-tuned run",
                 filterable=False, interactive=True, min_width=300, elem_id="run",
             )  # fmt: skip
+        self.missed = gr.HTML("", elem_id="missed", apply_default_css=False)
         self.verdict = gr.HTML(verdict_html(first), elem_id="verdict", apply_default_css=False)
         self.open_tab = gr.Textbox("", visible="hidden", label="open tab", interactive=True, elem_id="open-tab")
         self.seen = gr.Textbox("", visible="hidden", label="seen", interactive=True)
@@ -104,7 +105,8 @@ class Page:
         self.theme.click(None, None, None, js=SWITCH_THEME, api_visibility="private")
         self.inputs = [self.task, self.model, self.run, self.open_tab]
         self.extra = [component for view in self.views.values() for component in view.inputs]
-        frame = [self.task, self.model, self.run, self.verdict, self.tabs, self.open_tab, self.seen, self.timer]
+        frame = [self.task, self.model, self.run, self.missed, self.verdict, self.tabs]
+        frame += [self.open_tab, self.seen, self.timer]
         self.outputs = list(dict.fromkeys(frame + [out for view in self.views.values() for out in view.outputs]))
         self.on(demo.load, self.arrive, self.extra, self.outputs, js=OPEN_FROM_URL)
         for box in (self.task, self.model, self.run):
@@ -149,7 +151,8 @@ class Page:
         tab = query.get("tab") if query.get("tab") in self.tab_items else next(iter(self.tab_items))
         every = runs.all()
         chosen = choice.from_query(query, every)
-        return self._frame(chosen, every) | {self.tabs: gr.Tabs(selected=tab)} | self._tab(tab, chosen, extra)
+        said = {self.tabs: gr.Tabs(selected=tab), self.missed: html.note(choice.missed(query, chosen, every))}
+        return self._frame(chosen, every) | said | self._tab(tab, chosen, extra)
 
     def choose(self, task, model, run, tab, *extra) -> dict:
         every = runs.all()
@@ -189,6 +192,7 @@ class Page:
             self.task: chosen.task,
             self.model: gr.Dropdown(choices=choice.models_offered(every), value=chosen.model),
             self.run: gr.Dropdown(choices=choice.runs_offered(every, chosen.task, chosen.model), value=chosen.run_name),
+            self.missed: "",
             self.verdict: verdict_html(chosen),
             self.seen: signature(every),
             self.timer: gr.Timer(active=is_active(every)),

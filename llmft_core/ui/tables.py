@@ -125,7 +125,7 @@ def item_list(frame: pd.DataFrame, task: Task, has_texts: bool) -> str:
     what = "Sentence" if task.labels else "Question"
     change = "Margin change" if task.labels else "F1 change"
     heads = (what if has_texts else "Item", "Gold", "Zero-shot", "Fine-tuned", change)
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    head = "".join(f'<th scope="col"{" class=n" if name == change else ""}>{name}</th>' for name in heads)
     body = "".join(_item(row, has_texts) for row in frame.head(SHOWN).itertuples(index=False))
     rest = f"{SHOWN} of {words.count(len(frame))} shown; search to find others." if len(frame) > SHOWN else ""
     missing = (

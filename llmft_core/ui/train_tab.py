@@ -219,7 +219,12 @@ def start_once(wanted: config.RunConfig) -> Run:
 
 
 def status(run: Run) -> str:
-    """Queued, running, done, or what went wrong: the head of the lower half."""
+    """Which run the lower half shows, and how far it is: what Cancel and Resume act on."""
+    return html.note(f"The run {run.name}") + _how_far(run)
+
+
+def _how_far(run: Run) -> str:
+    """Queued, running, done, or what went wrong."""
     state = run.state()
     if is_stopping(run):
         return html.title("Stopping", "It ends after the step at hand; what is learnt so far is kept.")
@@ -229,7 +234,7 @@ def status(run: Run) -> str:
     if state.kind == "queued":
         ahead = run.ahead()
         waits = f"{ahead} run{'s' if ahead != 1 else ''} ahead." if ahead else "It begins in a moment."
-        return html.title("Queued", f"{waits} {run.name}")
+        return html.title("Queued", waits)
     if state.kind == "finished":
         said = words.verdict(run.metrics())
         return html.box(

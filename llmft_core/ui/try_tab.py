@@ -137,7 +137,7 @@ class Try:
         self.stop.click(None, None, None, cancels=turns, api_visibility="private")
         for turn in turns:
             page.on(turn.then, _settled, [self.chat_note], [self.chat_note])
-        page.on(self.fresh.click, self.on_fresh, who, [self.zero_chat, self.tuned_chat, self.chat_note, self.talks])
+        page.on(self.fresh.click, self.on_fresh, who, talk)
 
     def draw(self, chosen: Choice, mode, sentence, paragraph, question, answered) -> dict:
         """The form of the task; answers of another run do not stay."""
@@ -203,7 +203,7 @@ class Try:
             yield said if error else said | {self.message: ""}
 
     def on_fresh(self, task, model, run) -> dict:
-        return self._talked(choice.settle(task, model, run), {}, "")
+        return self._talked(choice.settle(task, model, run), {}, "") | {self.error: ""}
 
     def _talked(self, chosen: Choice, talks: dict[str, list[dict]], note: str) -> dict:
         how = ask.method(chosen)
