@@ -252,7 +252,7 @@ def test_a_damaged_run_is_told(refused, runs_dir):
 
 def test_a_run_without_a_result_says_what_it_is_doing(refused, runs_dir):
     fakes.write_run(runs_dir / "r", state="failed")
-    assert "r has no result: it is failed" in refused("compare", "r")
+    assert "r has no result: it failed (" in refused("compare", "r")
     assert "no weight changes" in refused("weights", "r")
     assert "holds no adapter" in refused("evaluate", "--model-path", "r", "--task", "sst2")
 
