@@ -85,6 +85,8 @@ def test_the_list_says_whose_figures_come_from_our_own_samples(three, shipped, c
     assert main(["runs"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["run"].endswith("rows from") and lines["played"].endswith("our samples")
+    assert main(["compare", "played"]) == 0
+    assert ", rows from our samples.\n" in capsys.readouterr().out
     assert lines["real"].endswith("data folder") and lines["failed"].endswith("official")
     assert main(["runs", "--json"]) == 0
     found = {run["name"]: run["source"] for run in json.loads(capsys.readouterr().out)}

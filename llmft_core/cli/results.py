@@ -78,9 +78,9 @@ def compare(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> 
         printing.emit(found)
         return
     print(words.verdict(runs.find(run).metrics()).text)
-    source = {"samples": "sample rows of our own, not the data set", "hub": "rows from the Hub"}
-    rows_from = source.get(found.get("source"), "rows from files")
-    print(f"n = {words.count(found['n'])}, split {found.get('split')}, seed {found.get('seed')}, {rows_from}.\n")
+    rows_from = words.source(found.get("source") or "")
+    rows_from = f", rows from {rows_from}" if rows_from else ""
+    print(f"n = {words.count(found['n'])}, split {found.get('split')}, seed {found.get('seed')}{rows_from}.\n")
     rows = []
     for name, after in found["fine_tuned"].items():
         before, change = found["zero_shot"].get(name), found["delta"].get(name, {})
