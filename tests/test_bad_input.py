@@ -172,6 +172,10 @@ def test_a_run_that_was_interrupted_is_called_so_where_it_cannot_be_stopped(refu
 # ---- the command itself --------------------
 
 
+def test_a_port_that_cannot_be_is_told_with_those_that_can(refused):
+    assert refused("app", "--port", 99999) == "--port 99999: give a port from 1 to 65535."
+
+
 @pytest.mark.parametrize("command", ["compare", "bogus", "fine-tune --warp 9", "evaluate --task sst2", "bench"])
 def test_a_wrong_command_says_where_help_is(refused, command):
     assert refused(*command.split()).endswith("--help` says what can be given.")

@@ -91,6 +91,9 @@ def app(
     runs_dir: RunsDir = None,
 ) -> None:
     """Open the app in the browser."""
-    from llmft_core.ui import build_app, launch
+    from llmft_core import checks
+
+    checks.port(port)
+    from llmft_core.ui import build_app, launch  # slow: what is wrong is told before
 
     launch(build_app(), host=host, port=port)
