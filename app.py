@@ -2,7 +2,7 @@
 
 import argparse
 
-from llmft_core import ui
+from llmft_core import checks, ui
 
 demo = ui.build_app()
 
@@ -12,6 +12,7 @@ if __name__ == "__main__":
     flags.add_argument("--port", type=int, help="port to listen on (GRADIO_SERVER_PORT; the first free one from 7860)")
     given = flags.parse_args()
     try:
+        checks.port(given.port)
         ui.launch(demo, given.host, given.port)
     except ValueError as error:
         flags.exit(2, f"{error}\n")

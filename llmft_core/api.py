@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmft_core import checks, files, jobs, models, runs
+from llmft_core import checks, files, jobs, models, runs, words
 from llmft_core.config import RunConfig, make
 from llmft_core.run import Run, State
 
@@ -26,7 +26,7 @@ def fine_tune(*, name: str | None = None, **settings) -> Run:
     run = start(name=name, **settings)
     state = jobs.wait(run)
     if state.kind != "finished":
-        raise jobs.CallFailed(f"{run.name} {state.kind}: {state.detail}")
+        raise jobs.CallFailed(f"{run.name} {words.plain(state.kind)}: {state.detail}")
     return run
 
 
@@ -61,7 +61,7 @@ def compare(run: Run | str) -> dict:
     run = _run(run)
     found = run.metrics()
     if found is None:
-        raise ValueError(f"{run.name} has no result: it is {_said(run.state())}.")
+        raise ValueError(f"{run.name} has no result: {words.why_none(run.name, *run.state())}.")
     known = (
         "task",
         "model",
@@ -80,7 +80,8 @@ def compare(run: Run | str) -> dict:
 
 
 def _said(state: State) -> str:
-    return f"{state.kind} ({state.detail.rstrip('.')})" if state.detail else state.kind
+    said = words.plain(state.kind)
+    return f"{said} ({state.detail.rstrip('.')})" if state.detail else said
 
 
 def weight_changes(
@@ -92,9 +93,10 @@ def weight_changes(
     if (run is None) == (base is None and tuned is None) or (base is None) != (tuned is None):
         raise ValueError("Give a run, or both --base and --tuned.")
     if run is not None:
-        table = _run(run).weights()
+        run = _run(run)
+        table = run.weights()
         if table is None:
-            raise ValueError(f"{_run(run).name} has no weight changes: it is {_said(_run(run).state())}.")
+            raise ValueError(f"{run.name} has no weight changes: {words.why_none(run.name, *run.state())}.")
         return table
     folders = {"base": _weights_folder(base, "--base"), "tuned": _weights_folder(tuned, "--tuned")}
     table = pd.DataFrame(jobs.call("weights", folders))

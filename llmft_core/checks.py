@@ -25,16 +25,23 @@ def prepare(**settings) -> RunConfig:
     """
     row = model(settings.get("model") or RunConfig.model_fields["model"].default)
     name = row.source if row.is_shipped and row not in models.MODELS else row.key
-    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
+    from llmft_core import rows, tasks  # pulls pandas in: a second, and the model's trouble is told before
 
     task = tasks.find(settings.get("task") or RunConfig.model_fields["task"].default)
     chosen = config.make(**{**settings, **absolute(settings), "task": task.name, "model": name})
     if chosen.data_file and chosen.split == "official":
+        rows.refuse_unreadable(Path(chosen.data_file))
         raise ValueError(
             f"{Path(chosen.data_file).name} is one file, without a test part: add --split 80-20 or --split grouped."
         )
     data(task, chosen)
     return chosen
+
+
+def port(number: int | None) -> None:
+    """Raises ValueError for a number that no port has."""
+    if number is not None and not 1 <= number <= 65535:
+        raise ValueError(f"--port {number}: give a port from 1 to 65535.")
 
 
 def absolute(settings: dict) -> dict[str, str | None]:
@@ -50,16 +57,16 @@ def data(task, config: RunConfig, parts: tuple[int, ...] = (0, 1)) -> None:
     from llmft_core import rows
 
     if config.data_file:
-        files = [Path(config.data_file)]
+        paths = [Path(config.data_file)]
     elif folder := rows.folder(config.data_dir):
         wanted = parts if config.split == "official" else (0,)
-        files = [rows.file_in(task, folder, task.splits[part]) for part in wanted]
+        paths = [rows.file_in(task, folder, task.splits[part]) for part in wanted]
     else:
         return
-    for file in files:
-        examples = rows.read(task, file)
+    for path in paths:
+        examples = rows.read(task, path)
         if config.split != "official" and len(examples) <= FEW:
-            _can_be_split(task, examples, config, file.name)
+            _can_be_split(task, examples, config, path.name)
 
 
 def _can_be_split(task, examples: list, config: RunConfig, name: str) -> None:
@@ -123,7 +130,7 @@ def weights(folder: Path) -> None:
             raise ValueError(f"{folder}: {path.name} is missing; copy the whole folder again.") from None
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                f"{path} is damaged ({str(error).splitlines()[0][:120]}); copy or make it again."
+                f"{path} is damaged ({files.shorten(str(error).splitlines()[0], 120)}); copy or make it again."
             ) from None
 
 

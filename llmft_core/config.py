@@ -15,7 +15,7 @@ Preset = Literal["demo", "lora", "coursework"]
 class RunConfig(BaseModel):
     """One run. A field left None takes the preset's value (`resolved`)."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     model: str = Field("mini", description="Model to teach: a key of `models`, a Hub id or a local folder.")
     task: str = Field("sst2", description="Task to teach: a name from `tasks`.")
@@ -69,6 +69,15 @@ TASK_PRESETS: dict[tuple[str, str], dict] = {
 }
 
 
+WRONG = {
+    "float_parsing": "is not a number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "bool_parsing": "must be yes or no",
+    "finite_number": "must be a finite number",
+}
+
+
 def make(**settings) -> RunConfig:
     """A checked, resolved config. Raises ValueError with one sentence that names the flag."""
     try:
@@ -76,4 +85,9 @@ def make(**settings) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise ValueError(f"{flag} {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
+        raise ValueError(f"{flag} {first['input']!r} {_said(first)}.") from None
+
+
+def _said(error: dict) -> str:
+    """What is wrong with a value, as `--epochs 0` goes on: "must be greater than 0"."""
+    return WRONG.get(error["type"]) or error["msg"].replace("Input should", "must", 1)

@@ -125,7 +125,12 @@ def sentence(error: OSError) -> str:
 def last_line(error: BaseException) -> str:
     """The last line that the error says, or its type; at most 300 characters, no token in it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return hide_token(lines[-1] if lines else type(error).__name__)[:300]
+    return shorten(hide_token(lines[-1] if lines else type(error).__name__), 300)
+
+
+def shorten(text: str, most: int) -> str:
+    """The text, cut after a word if it has more characters than that."""
+    return text if len(text) <= most else text[: most - 1].rsplit(None, 1)[0] + "…"
 
 
 def hide_token(text: str) -> str:

@@ -53,5 +53,7 @@ def find(name: str) -> Model:
         return Model(name, path.name, str(path.resolve()), 0, False, "A local folder.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return Model(name, name.split("/")[1], name, 0, False, "A model from the Hub.")
+    if "/" in name or name.startswith(("~", ".")):
+        raise ValueError(f"{name}: no such folder; give one that holds a model, a Hub id (owner/name) or a short name.")
     keys = ", ".join(model.key for model in MODELS)
     raise ValueError(f"Unknown model '{name}'. Choose one of {keys}, a Hub id (owner/name), or a local folder.")

@@ -40,7 +40,7 @@ def read(task: Task, path: str | Path) -> list[Example]:
     and column.
     """
     path = Path(path).expanduser()
-    _refuse_unreadable(path)
+    refuse_unreadable(path)
     records = READERS[path.suffix.lower()](path)
     return checked(task, records, path.name)
 
@@ -58,7 +58,8 @@ def checked(task: Task, records: Iterable[Mapping], name: str) -> list[Example]:
         record = record if has_ids else {**record, key: number}
         missing = [column for column in needed if column not in record]
         if missing:
-            raise ValueError(f"{name}, row {number}: column {', '.join(missing)} is missing; {_needs(task)}.")
+            which = f"column {missing[0]} is" if len(missing) == 1 else f"columns {', '.join(missing)} are"
+            raise ValueError(f"{name}, row {number}: {which} missing; {_needs(task)}.")
         if key not in record:
             raise ValueError(f"{name}, row {number}: column {key} is missing, and other rows have it; give it to all.")
         try:
@@ -80,7 +81,8 @@ def _needs(task: Task) -> str:
     return f"{task.title} needs the columns {', '.join(task.columns[1:])} ({task.columns[0]} may be left out)"
 
 
-def _refuse_unreadable(path: Path) -> None:
+def refuse_unreadable(path: Path) -> None:
+    """Raises ValueError for a file that is not there, empty, too large, or of no kind that is read."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path.name}: not a data file; give one that ends in {', '.join(SUFFIXES)}.")
     if not path.is_file():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from llmft_core import events, files, result
+from llmft_core import events, files, result, words
 from llmft_core.config import RunConfig
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Run:
         """One row per example and side. Raises ValueError if there are none or the file is damaged."""
         table = result.table(self.path / "predictions.parquet")
         if table is None:
-            raise ValueError(f"{self.name} has no predictions: it is {self.state().kind}.")
+            raise ValueError(f"{self.name} has no predictions: {words.why_none(self.name, *self.state())}.")
         return table
 
     def weights(self) -> "pd.DataFrame | None":

@@ -57,7 +57,8 @@ def create(config: RunConfig, name: str | None = None) -> Run:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise ValueError(files.sentence(error)) from None
-    raise ValueError(f"There is a run named {base} already: choose another name or delete it first.")
+    todo = "choose another name" + ("" if (SHIPPED / base).exists() else " or delete it first")
+    raise ValueError(f"There is a run named {base} already: {todo}.")
 
 
 def check_name(name: str) -> str:

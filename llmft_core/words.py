@@ -151,13 +151,31 @@ def latency(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.9995 else f"{seconds * 1000:.0f} ms"
 
 
+def plain(kind: str) -> str:
+    """The word for a kind of state inside a sentence: a run that died was `interrupted`."""
+    return "interrupted" if kind == "died" else kind
+
+
+def why_none(name: str, kind: str, detail: str = "", reason: str = "") -> str:
+    """What the run `name` does instead of having a result, and what to do; takes a `runs.State`, unpacked."""
+    resume = f"go on with `python -m llmft_core runs resume {name}`"
+    if kind in ("queued", "running"):
+        said = state(kind, detail).split(" ", 1)[1]
+        return f"it is {said}; wait for its end, or stop it with `python -m llmft_core runs stop {name}`"
+    if kind == "finished" or reason == "damaged":
+        return f"it is {'damaged' if reason else kind}; delete it and make it again"
+    if kind == "failed":
+        return f"it failed ({detail.rstrip('.')}); when that is put right, {resume}"
+    return f"it was {plain(kind)}{f' {detail}' if kind == 'cancelled' else ''}; {resume}"
+
+
 def state(kind: str, detail: str = "", reason: str = "") -> str:
     """A shape and a few words: `◐ running 64 %`, `○ queued, 1 ahead`, `■ cancelled at step 40`, `▲ interrupted`.
 
     Takes a `runs.State`, unpacked. A failure is named by its reason where it has one (`▲ failed: out of memory`),
     and the sentence of a run that died is left out: both are too long for a table.
     """
-    said = f"{SHAPES.get(kind, '○')} {'interrupted' if kind == 'died' else kind}"
+    said = f"{SHAPES.get(kind, '○')} {plain(kind)}"
     if kind == "failed" and reason not in ("", "other"):
         detail = reason.replace("-", " ")
     if not detail or kind == "died":

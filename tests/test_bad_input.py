@@ -148,7 +148,32 @@ def test_a_full_disk_is_one_sentence_without_data_and_without_a_network(refused,
     assert "disk is full" in refused("fine-tune", "--task", "sst2")
 
 
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("died", "it was interrupted; go on with `python -m llmft_core runs resume r`."),
+        ("cancelled", "it was cancelled at step 20; go on with `python -m llmft_core runs resume r`."),
+        ("running", "it is running 65 %; wait for its end, or stop it with `python -m llmft_core runs stop r`."),
+        ("queued", "it is queued; wait for its end, or stop it with `python -m llmft_core runs stop r`."),
+    ],
+)
+def test_a_run_without_a_result_says_what_to_do_next(refused, runs_dir, monkeypatch, state, says):
+    fakes.write_run(runs_dir / "r", state="running" if state == "died" else state)
+    monkeypatch.setattr(runs.Run, "is_held", lambda _: state == "running")
+    assert refused("compare", "r") == f"r has no result: {says}"
+    assert refused("weights", "r") == f"r has no weight changes: {says}"
+
+
+def test_a_run_that_was_interrupted_is_called_so_where_it_cannot_be_stopped(refused, runs_dir):
+    fakes.write_run(runs_dir / "r", state="running")
+    assert refused("runs", "stop", "r") == "r is interrupted: there is nothing to stop."
+
+
 # ---- the command itself --------------------
+
+
+def test_a_port_that_cannot_be_is_told_with_those_that_can(refused):
+    assert refused("app", "--port", 99999) == "--port 99999: give a port from 1 to 65535."
 
 
 @pytest.mark.parametrize("command", ["compare", "bogus", "fine-tune --warp 9", "evaluate --task sst2", "bench"])

@@ -54,14 +54,17 @@ def data(tmp_path):
         (["--task", "nope"], "Unknown task 'nope'. Choose one of"),
         (["--split", "70-30"], "'--split': '70-30' is not one of 'official', '80-20', 'grouped'"),
         (["--preset", "best"], "'--preset'"),
-        (["--epochs", "many"], "'--epochs'"),
-        (["--epochs", "0"], "--epochs"),
+        (["--epochs", "many"], "'--epochs': must be a valid number; `"),
         (["--batch-size", "-4"], "--batch-size"),
         (["--learning-rate", "nan"], "--learning-rate"),
         (["--name", "../x"], "cannot name a run"),
         (["--warp", "9"], "No such option: --warp"),
         (["--data-dir", "/no/such"], "/no/such: no such data folder"),
         (["--data-file", "/no/such.csv", "--split", "80-20"], "no such file"),
+        (["--data-file", "/no/such.csv"], "/no/such.csv: no such file"),
+        (["--model", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (["--epochs", "nan"], "--epochs nan must be a finite number."),
+        (["--epochs", "0"], "--epochs 0.0 must be greater than 0."),
         (["--model", "/"], "holds no config.json"),
     ],
 )
@@ -155,7 +158,7 @@ def test_the_hub_s_answers_become_sentences(monkeypatch):
         ("binary.parquet", b"PAR1 not really", "binary.parquet"),
         ("binary.json", b"\x80\x81", "binary.json"),
         ("half.json", b'[{"idx": 1, "sen', "half.json"),
-        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: column sentence, label is missing"),
+        ("wrong.csv", b"a,b\n1,2\n", "wrong.csv, row 1: columns sentence, label are missing"),
         ("label.csv", b"idx,sentence,label\n1,fine,7\n", "label.csv, row 1, column label"),
         ("text.txt", b"idx,sentence,label\n", "not a data file"),
         ("rows.jsonl", b"[1, 2]\n", "rows.jsonl, row 1"),
@@ -252,7 +255,7 @@ def test_a_damaged_run_is_told(refused, runs_dir):
 
 def test_a_run_without_a_result_says_what_it_is_doing(refused, runs_dir):
     fakes.write_run(runs_dir / "r", state="failed")
-    assert "r has no result: it is failed" in refused("compare", "r")
+    assert "r has no result: it failed (" in refused("compare", "r")
     assert "no weight changes" in refused("weights", "r")
     assert "holds no adapter" in refused("evaluate", "--model-path", "r", "--task", "sst2")
 

@@ -53,3 +53,17 @@ def test_settings_of_another_version_are_passed_over():
 
 def test_every_setting_has_a_sentence_for_its_flag():
     assert all(field.description.endswith(".") for field in RunConfig.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"learning_rate": "abc"}, "--learning-rate 'abc' is not a number."),
+        ({"batch_size": "2.5"}, "--batch-size '2.5' is not a whole number."),
+        ({"lora_embeddings": "perhaps"}, "--lora-embeddings 'perhaps' must be yes or no."),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(setting, says):
+    with pytest.raises(ValueError) as error:
+        config.make(**setting)
+    assert str(error.value) == says

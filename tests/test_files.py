@@ -52,3 +52,8 @@ def test_a_huge_or_binary_file_is_not_parsed(tmp_path):
 
 def test_a_lock_that_is_not_there_is_not_made(tmp_path):
     assert not files.is_locked(tmp_path / "lock") and not any(tmp_path.iterdir())
+
+
+def test_a_long_reason_is_cut_after_a_word():
+    assert files.shorten("one two three", 13) == "one two three"
+    assert files.shorten("one two three", 12) == "one two…"

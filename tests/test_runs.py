@@ -59,6 +59,13 @@ def test_an_own_name_is_taken_only_once(runs_dir):
     assert [run.name for run in runs.all() if not run.shipped] == ["mine"]
 
 
+def test_a_name_that_ships_cannot_be_freed_by_deleting(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    (tmp_path / "shipped" / "mine").mkdir(parents=True)
+    with pytest.raises(ValueError, match="mine already: choose another name.$"):
+        runs.create(config.make(), "mine")
+
+
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "../x", "a/b", "a\\b", "a\0b", "x" * 81, "a b", "nul\n", "ü"])
 def test_a_name_that_could_lead_elsewhere_is_refused(runs_dir, name):
     with pytest.raises(ValueError):

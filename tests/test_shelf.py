@@ -85,11 +85,23 @@ def test_the_list_says_whose_figures_come_from_our_own_samples(three, shipped, c
     assert main(["runs"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["run"].endswith("rows from") and lines["played"].endswith("our samples")
+    assert main(["compare", "played"]) == 0
+    assert ", rows from our samples.\n" in capsys.readouterr().out
     assert lines["real"].endswith("data folder") and lines["failed"].endswith("official")
     assert main(["runs", "--json"]) == 0
     found = {run["name"]: run["source"] for run in json.loads(capsys.readouterr().out)}
     assert found == {"played": "samples", "real": "data-dir", "failed": None}
     assert main(["runs", "show", "played"]) == 0 and "our samples" in capsys.readouterr().out
+
+
+def test_a_runs_folder_that_is_not_there_is_told(tmp_path, runs_dir, capsys):
+    absent = tmp_path / "absent"
+    assert main(["runs", "--json", "--runs-dir", str(absent)]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"{absent}: no such folder, so only the runs that ship are seen; check --runs-dir.\n"
+    assert json.loads(said.out) == [run.summary() for run in runs.all()] and not absent.exists()
+    runs_dir.mkdir()
+    assert main(["runs", "--runs-dir", str(runs_dir)]) == 0 and "no such" not in capsys.readouterr().err
 
 
 def test_the_page_marks_them_too(three, shipped):

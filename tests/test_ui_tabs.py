@@ -184,6 +184,22 @@ def test_nothing_changed_is_a_warning(runs_dir, sst2, laid_out):
     assert "Nothing changed" in tab.draw(sst2, None)[tab.still]
 
 
+def test_damaged_weights_are_called_damaged_and_not_to_be_resumed(sst2, laid_out):
+    (sst2.run.path / "weights.parquet").write_bytes(b"no table")
+    tab = laid_out(Weights())
+    said = tab.draw(sst2, None)[tab.empty]
+    assert "weights.parquet is damaged (" in said and "delete the run and make it again" in said
+    assert "Resume" not in said
+
+
+@pytest.mark.parametrize(("state", "can"), [("finished", False), ("running", False), ("cancelled", True)])
+def test_weights_offer_to_resume_only_what_can_be_resumed(runs_dir, laid_out, monkeypatch, state, can):
+    run, tab = runs.Run(fakes.write_run(runs_dir / "r", state=state)), laid_out(Weights())
+    (run.path / "weights.parquet").unlink(missing_ok=True)
+    monkeypatch.setattr(runs.Run, "is_held", lambda _: state == "running")
+    assert ("Resume" in tab.draw(Choice("sst2", "mini", run), None)[tab.empty]) is can
+
+
 def test_only_a_known_run_is_deleted(runs_dir, sst2, laid_out):
     tab = laid_out(Runs())
     for name in ("../sst2-one", "/etc", "", None, "nobody"):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import traceback
 
@@ -77,7 +78,8 @@ def _usage(error: TyperException) -> str:
         return message
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "python -m llmft_core"
-    return f"{message.replace('Value error, ', '').rstrip('.')}; `{command} --help` says what can be given."
+    message = re.sub(r"Input should (be .*?)(, unable to .*)?$", r"must \1", message.replace("Value error, ", ""))
+    return f"{message.rstrip('.')}; `{command} --help` says what can be given."
 
 
 def _unforeseen(error: Exception) -> int:

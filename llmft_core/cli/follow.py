@@ -134,7 +134,7 @@ def _conclude(run: Run, state: State) -> int:
     if state.kind == "cancelled":
         note(f"{run.name} is cancelled {state.detail}.{kept}{again}")
         return INTERRUPTED
-    note(f"{run.name} {state.kind}: {state.detail}{kept}{again}")
+    note(f"{run.name} was {words.plain(state.kind)}: {state.detail}{kept}{again}")
     return FAILED
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmft_core.cli.printing import note
 from llmft_core.config import RunConfig
 
 
@@ -18,12 +19,20 @@ def _use_runs_dir(value: str | None) -> str | None:
     return value
 
 
-RunsDir = Annotated[
-    str | None,
-    typer.Option(
-        "--runs-dir", help="Where runs are kept (also LLMFT_RUNS_DIR).", metavar="DIR", callback=_use_runs_dir
-    ),
-]
+def _read_runs_dir(value: str | None) -> str | None:
+    """For commands that make no run: a folder that is not there is most likely misspelt."""
+    if value and not Path(value).expanduser().is_dir():
+        note(f"{value}: no such folder, so only the runs that ship are seen; check --runs-dir.")
+    return _use_runs_dir(value)
+
+
+def _runs_dir(callback: Callable[[str | None], str | None]) -> Any:
+    help = "Where runs are kept (also LLMFT_RUNS_DIR)."
+    return typer.Option("--runs-dir", help=help, metavar="DIR", callback=callback)
+
+
+RunsDir = Annotated[str | None, _runs_dir(_use_runs_dir)]
+RunsDirToRead = Annotated[str | None, _runs_dir(_read_runs_dir)]
 DataDir = Annotated[
     str | None,
     typer.Option("--data-dir", help="Folder with <task>/train.parquet and <task>/validation.parquet.", metavar="DIR"),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from llmft_core.cli import printing
-from llmft_core.cli.options import AsJson, DataDir, DataFile, RunName, RunsDir, Task
+from llmft_core.cli.options import AsJson, DataDir, DataFile, RunName, RunsDirToRead, Task
 
 
 def evaluate(
@@ -24,7 +24,7 @@ def evaluate(
     data_file: DataFile = None,
     examples: Annotated[int | None, typer.Option("--examples", help="Most examples to test on.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the split; a run's own if empty.")] = None,
-    runs_dir: RunsDir = None,
+    runs_dir: RunsDirToRead = None,
     json: AsJson = False,
 ) -> None:
     """Test one model on a task."""
@@ -66,7 +66,7 @@ def _print_scores(found: dict, json: bool) -> None:
     print(f"{words.duration(found.get('seconds'))}{speed}")
 
 
-def compare(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> None:
+def compare(run: RunName, *, runs_dir: RunsDirToRead = None, json: AsJson = False) -> None:
     """Zero-shot against fine-tuned: the verdict of a run.
 
     Both sides, the change with its 95 % interval and p, what was fixed and what broke.
@@ -78,9 +78,9 @@ def compare(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> 
         printing.emit(found)
         return
     print(words.verdict(runs.find(run).metrics()).text)
-    source = {"samples": "sample rows of our own, not the data set", "hub": "rows from the Hub"}
-    rows_from = source.get(found.get("source"), "rows from files")
-    print(f"n = {words.count(found['n'])}, split {found.get('split')}, seed {found.get('seed')}, {rows_from}.\n")
+    rows_from = words.source(found.get("source") or "")
+    rows_from = f", rows from {rows_from}" if rows_from else ""
+    print(f"n = {words.count(found['n'])}, split {found.get('split')}, seed {found.get('seed')}{rows_from}.\n")
     rows = []
     for name, after in found["fine_tuned"].items():
         before, change = found["zero_shot"].get(name), found["delta"].get(name, {})
@@ -108,7 +108,7 @@ def weights(
     *,
     base: Annotated[str | None, typer.Option("--base", help="Model before: a folder.", metavar="DIR")] = None,
     tuned: Annotated[str | None, typer.Option("--tuned", help="Model or adapter after.", metavar="DIR")] = None,
-    runs_dir: RunsDir = None,
+    runs_dir: RunsDirToRead = None,
     json: AsJson = False,
 ) -> None:
     """How far each part of a model moved."""

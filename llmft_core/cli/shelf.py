@@ -6,13 +6,13 @@ import typer
 
 from llmft_core.cli import printing
 from llmft_core.cli.learn import NoWait
-from llmft_core.cli.options import AsJson, RunName, RunsDir
+from llmft_core.cli.options import AsJson, RunName, RunsDirToRead
 
 runs_app = typer.Typer(help="List runs; show, delete, stop or resume one.", rich_markup_mode=None)
 
 
 @runs_app.callback(invoke_without_command=True)
-def list_runs(context: typer.Context, runs_dir: RunsDir = None, json: AsJson = False) -> None:
+def list_runs(context: typer.Context, runs_dir: RunsDirToRead = None, json: AsJson = False) -> None:
     from llmft_core import runs, words
 
     if context.invoked_subcommand:
@@ -42,7 +42,7 @@ def list_runs(context: typer.Context, runs_dir: RunsDir = None, json: AsJson = F
 
 
 @runs_app.command()
-def show(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> None:
+def show(run: RunName, *, runs_dir: RunsDirToRead = None, json: AsJson = False) -> None:
     """Settings, state and result of one run, and the end of its log if it went wrong."""
     from llmft_core import runs, words
 
@@ -80,7 +80,7 @@ def show(run: RunName, *, runs_dir: RunsDir = None, json: AsJson = False) -> Non
 
 
 @runs_app.command()
-def delete(run: RunName, *, runs_dir: RunsDir = None) -> None:
+def delete(run: RunName, *, runs_dir: RunsDirToRead = None) -> None:
     """Remove a run for good."""
     from llmft_core import runs
 
@@ -89,7 +89,7 @@ def delete(run: RunName, *, runs_dir: RunsDir = None) -> None:
 
 
 @runs_app.command()
-def stop(run: RunName, *, runs_dir: RunsDir = None) -> None:
+def stop(run: RunName, *, runs_dir: RunsDirToRead = None) -> None:
     """Stop a run: asked first, forced after half a minute; the last adapter is kept."""
     from llmft_core import jobs, runs, words
 
@@ -97,7 +97,7 @@ def stop(run: RunName, *, runs_dir: RunsDir = None) -> None:
 
 
 @runs_app.command()
-def resume(run: RunName, *, runs_dir: RunsDir = None, no_wait: NoWait = False) -> None:
+def resume(run: RunName, *, runs_dir: RunsDirToRead = None, no_wait: NoWait = False) -> None:
     """Go on with a run that was stopped, failed or died, from its last checkpoint."""
     from llmft_core import jobs, runs
     from llmft_core.cli import follow

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llmft_core.cli.options import RunName, RunsDir
+from llmft_core.cli.options import RunName, RunsDir, RunsDirToRead
 from llmft_core.cli.printing import note
 
 
@@ -13,7 +13,7 @@ def chat(
     run: RunName,
     *,
     free: Annotated[bool, typer.Option("--free", help="Plain chat instead of the run's task.")] = False,
-    runs_dir: RunsDir = None,
+    runs_dir: RunsDirToRead = None,
 ) -> None:
     """Ask both sides of a run, in the terminal.
 
@@ -91,6 +91,9 @@ def app(
     runs_dir: RunsDir = None,
 ) -> None:
     """Open the app in the browser."""
-    from llmft_core.ui import build_app, launch
+    from llmft_core import checks
+
+    checks.port(port)
+    from llmft_core.ui import build_app, launch  # slow: what is wrong is told before
 
     launch(build_app(), host=host, port=port)

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from llmft_core import files, runs
+from llmft_core import files, runs, words
 from llmft_core.events import Started
 from llmft_core.jobs.children import end, environment
 from llmft_core.jobs.playground import Speaker
@@ -84,7 +84,7 @@ def ask_to_stop(run: Run) -> None:
     """Leave the `stop` file and return at once. Raises ValueError if the run is not at work."""
     state = run.state()
     if run.shipped or not state.is_active:
-        raise ValueError(f"{run.name} is {state.kind}: there is nothing to stop.")
+        raise ValueError(f"{run.name} is {words.plain(state.kind)}: there is nothing to stop.")
     try:
         (run.path / "stop").touch()
     except OSError as error:

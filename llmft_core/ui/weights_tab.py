@@ -85,10 +85,8 @@ class Weights:
 
     def _nothing(self, chosen: Choice) -> dict:
         says = "There is no fine-tuned run for this task and model. Start one in Train, or choose another above."
-        if chosen.run:
-            says = "This run ended before its weights were compared. Resume it in Runs, or start another in Train."
         return {
-            self.empty: html.empty("No weights to compare yet", says),
+            self.empty: html.empty("No weights to compare yet", _why_none(chosen.run) if chosen.run else says),
             self.train: gr.Button(visible=True), self.body: gr.Column(visible=False),
         }  # fmt: skip
 
@@ -115,6 +113,20 @@ class Weights:
 
     def on_click(self, event: gr.SelectData, task, model, run) -> dict:
         return self.on_cell(task, model, run, str(event.value))
+
+
+def _why_none(run: Run) -> str:
+    """Why there is nothing to see of this run, and what to do: only one that stopped on its way can be resumed."""
+    try:
+        run.weights()
+    except ValueError as error:
+        return str(error)
+    state = run.state()
+    if state.is_active:
+        return "This run is still at work: its weights are compared when it has learnt."
+    if state.kind == "finished" or run.shipped or run.damage:
+        return "This run holds no comparison of its weights. Choose another above, or start one in Train."
+    return "This run ended before its weights were compared. Resume it in Runs, or start another in Train."
 
 
 def _heat_note(run: Run) -> str:
