@@ -117,12 +117,12 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def size(millions: float | None) -> str:
-    """Parameters of a model: 5.1 -> `5M`, 1236 -> `1.2B`; empty when nobody counted."""
+    """Parameters of a model: 6.52 -> `6.5M`, 135 -> `135M`, 1236 -> `1.2B`; empty when nobody counted."""
     if is_missing(millions) or millions <= 0:
         return ""
-    return (
-        f"{millions / 1000:.1f}B" if millions >= 1000 else f"{millions:.0f}M" if millions >= 1 else f"{millions:.1g}M"
-    )
+    if millions >= 1000:
+        return f"{millions / 1000:.1f}B"
+    return f"{millions:.0f}M" if millions >= 10 else f"{millions:.2g}M"
 
 
 def amount(done: float, total: float) -> str:
