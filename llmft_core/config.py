@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmft_core import models
+
 Method = Literal["lora", "full"]
 Split = Literal["official", "80-20", "grouped"]
 Preset = Literal["demo", "lora", "coursework"]
@@ -51,6 +53,7 @@ class RunConfig(BaseModel):
     def resolved(self) -> "RunConfig":
         """The same run with every empty setting filled from its preset."""
         values = PRESETS[self.preset] | TASK_PRESETS.get((self.preset, self.task), {})
+        values |= LARGE_PRESETS.get(self.preset, {}) if models.is_large(self.model) else {}
         given = {key: value for key, value in self.model_dump().items() if value is not None}
         return RunConfig(**(values | given))
 
@@ -76,6 +79,8 @@ WRONG = {
     "bool_parsing": "must be yes or no",
     "finite_number": "must be a finite number",
 }
+# What suits a model of a few million parameters would wreck one of a billion.
+LARGE_PRESETS: dict[str, dict] = {"demo": dict(learning_rate=2e-4, lora_embeddings=False)}
 
 
 def make(**settings) -> RunConfig:

@@ -38,6 +38,8 @@ MODELS = (
     Model("gemma-2-2b-it", "Gemma 2 2B it", "google/gemma-2-2b-it", 2614, True, "The strongest; wants a GPU of 8 GB."),
 )  # fmt: skip
 
+LARGE = 100  # millions of parameters
+
 
 def find(name: str) -> Model:
     """The row with this key, or one made for a local folder or a Hub id (`owner/name`). ValueError if unknown."""
@@ -57,3 +59,12 @@ def find(name: str) -> Model:
         raise ValueError(f"{name}: no such folder; give one that holds a model, a Hub id (owner/name) or a short name.")
     keys = ", ".join(model.key for model in MODELS)
     raise ValueError(f"Unknown model '{name}'. Choose one of {keys}, a Hub id (owner/name), or a local folder.")
+
+
+def is_large(name: str) -> bool:
+    """Whether a model has 100 M parameters or more, as far as the name tells: all on the Hub, no local folder."""
+    try:
+        row = find(name)
+    except ValueError:  # the complaint about it is made elsewhere
+        return False
+    return not row.is_shipped and not 0 < row.parameters < LARGE

@@ -67,3 +67,14 @@ def test_a_wrong_value_is_told_in_plain_words(setting, says):
     with pytest.raises(ValueError) as error:
         config.make(**setting)
     assert str(error.value) == says
+
+
+def test_demo_of_a_large_model_is_gentle():
+    small, large, unknown = (RunConfig(model=name).resolved() for name in ("mini", "llama3.2-1b", "owner/name"))
+    assert small.lora_embeddings and small.learning_rate == PRESETS["demo"]["learning_rate"]
+    assert (
+        (large.lora_embeddings, large.learning_rate)
+        == (unknown.lora_embeddings, unknown.learning_rate)
+        == (False, 2e-4)
+    )
+    assert RunConfig(model="llama3.2-1b", learning_rate=1e-3).resolved().learning_rate == 1e-3

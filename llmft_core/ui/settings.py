@@ -42,9 +42,9 @@ def title(name: str) -> str:
     return name.replace("_", " ").capitalize().replace("Lora", "LoRA")
 
 
-def hints(preset: str, task: str) -> dict[str, gr.components.Component]:
+def hints(preset: str, task: str, model: str) -> dict[str, gr.components.Component]:
     """Updates of the controls: an empty one says in grey what the preset makes of it."""
-    filled = RunConfig(task=task, preset=preset).resolved()
+    filled = RunConfig(task=task, model=model, preset=preset).resolved()
     return {name: _hint(name, _said(name, getattr(filled, name))) for name in NAMES}
 
 
@@ -67,9 +67,11 @@ def _said(name: str, value: object) -> str:
     return words.count(value) if isinstance(value, int) else f"{value}".removesuffix(".0")
 
 
-def cards(task: str) -> list[tuple[str, str]]:
+def cards(task: str, model: str) -> list[tuple[str, str]]:
     """(`demo` and what it does, name) of each preset."""
-    return [(f"{name}\n{describe(RunConfig(task=task, preset=name).resolved())}", name) for name in PRESETS]
+    return [
+        (f"{name}\n{describe(RunConfig(task=task, model=model, preset=name).resolved())}", name) for name in PRESETS
+    ]
 
 
 def describe(filled: RunConfig) -> str:

@@ -6,7 +6,7 @@ import time
 
 import gradio as gr
 
-from llmft_core import api, checks, config, frames, jobs, runs, tasks, words
+from llmft_core import api, checks, config, frames, jobs, models, runs, tasks, words
 from llmft_core.run import Run
 from llmft_core.ui import before, choice, html, live, machine, settings
 from llmft_core.ui.choice import Choice
@@ -60,8 +60,8 @@ class Train:
     def _form(self) -> None:
         self.head = gr.HTML("", apply_default_css=False, elem_id="train-head")
         self.preset = gr.Radio(
-            settings.cards(choice.default_task()), value="demo", label="Preset", interactive=True, elem_classes="cards",
-            elem_id="preset",
+            settings.cards(choice.default_task(), models.MODELS[0].key), value="demo", label="Preset", interactive=True,
+            elem_classes="cards", elem_id="preset",
         )  # fmt: skip
         fold = gr.Accordion("More settings", open=False, elem_classes="fold", elem_id="more")
         with fold, gr.Row(elem_classes="settings"):
@@ -111,10 +111,10 @@ class Train:
         title, model = tasks.find(chosen.task).title, choice.model_title(chosen.model)
         return {
             self.head: html.title(f"Fine-tune {model} on {title}", "Task and model are the ones chosen above."),
-            self.preset: gr.Radio(choices=settings.cards(chosen.task), value=preset),
+            self.preset: gr.Radio(choices=settings.cards(chosen.task, chosen.model), value=preset),
             self.start: gr.Button("Start fine-tuning", interactive=not why),
             **self._form_said(chosen.task, chosen.model, preset, values),
-            **self._hints(chosen.task, preset),
+            **self._hints(chosen, preset),
             **({self.why: html.note(why)} if why else {}),
             **self.pulse(chosen, watched),
         }
@@ -122,7 +122,7 @@ class Train:
     def on_form(self, task, model, preset, *values) -> dict:
         chosen = choice.settle(task, model, None)
         said = self._form_said(chosen.task, chosen.model, preset, values)
-        return said | (self._hints(chosen.task, preset) if preset in config.PRESETS else {})
+        return said | (self._hints(chosen, preset) if preset in config.PRESETS else {})
 
     def on_setting(self, task, model, preset, *values) -> dict:
         chosen = choice.settle(task, model, None)
@@ -141,9 +141,9 @@ class Train:
             self.command: settings.command(task, model, preset, named),
         }  # fmt: skip
 
-    def _hints(self, task: str, preset: str) -> dict:
+    def _hints(self, chosen: Choice, preset: str) -> dict:
         """An empty setting shows what the preset makes of it."""
-        return {self.settings[name]: hint for name, hint in settings.hints(preset, task).items()}
+        return {self.settings[name]: hint for name, hint in settings.hints(preset, chosen.task, chosen.model).items()}
 
     # ---- start, cancel, resume --------------------
 
