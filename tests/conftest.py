@@ -129,3 +129,12 @@ def llama(tmp_path) -> Path:
     import tiny
 
     return tiny.llama(tmp_path / "llama")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for the pages of all tests."""
+    from browser import chromium
+
+    with chromium() as opened:
+        yield opened

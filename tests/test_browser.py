@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import Watched, browsing, chromium, served
+from browser import Watched, browsing, served
 
 from llmft_core import runs
 from llmft_core.ui import TABS
@@ -33,12 +33,6 @@ def home(tmp_path_factory) -> Path:
 def address(home):
     with served(home, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1") as where:
         yield where
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

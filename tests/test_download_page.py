@@ -80,10 +80,10 @@ def home(tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.timeout(600)
-def test_a_download_is_seen_cancelled_and_asked_for_again(home, tmp_path):
+def test_a_download_is_seen_cancelled_and_asked_for_again(browser, home, tmp_path):
     with fake_hub.serving("owner/tiny", tmp_path / "tiny") as hub:
         network = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-        with served(home, **network) as address, browsing(address) as app:
+        with served(home, **network) as address, browsing(browser, address) as app:
             page = app.open("run=far", "#side-zero .side")
             page.fill("#sentence textarea", "A good film.")
             assert not [one for one in hub.asked if "resolve" in one], "typing downloads nothing"
@@ -102,11 +102,11 @@ def test_a_download_is_seen_cancelled_and_asked_for_again(home, tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.timeout(600)
-def test_what_cannot_be_had_is_said_in_place(home, tmp_path):
+def test_what_cannot_be_had_is_said_in_place(browser, home, tmp_path):
     with fake_hub.serving("owner/tiny", tmp_path / "tiny") as hub:
         hub.gated = True
         network = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-        with served(home, **network) as address, browsing(address) as app:
+        with served(home, **network) as address, browsing(browser, address) as app:
             page = app.open("run=far", "#side-zero .side")
             page.click("#compare")
             page.wait_for_selector("#try-error [role=alert]")
