@@ -65,6 +65,6 @@ def is_large(name: str) -> bool:
     """Whether a model has 100 M parameters or more, as far as the name tells: all on the Hub, no local folder."""
     try:
         row = find(name)
-    except ValueError:  # the complaint about it is made elsewhere
+    except (ValueError, OSError):  # the complaint about it is made elsewhere
         return False
     return not row.is_shipped and not 0 < row.parameters < LARGE

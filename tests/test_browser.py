@@ -11,7 +11,7 @@ from llmft_core import runs
 from llmft_core.ui import TABS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
-SMALL = {"train_examples": "48", "eval_examples": "24", "probe_examples": "8", "epochs": "2"}
+SMALL = {"train_examples": "48", "eval_examples": "24", "probe_examples": "8", "epochs": "30"}
 READY = {
     "try": "#side-zero .side",
     "train": "#facts dl",
@@ -125,7 +125,7 @@ def test_a_demo_run_starts_once_moves_survives_a_reload_and_is_compared(app: Wat
     page.click("#more button")
     for name, value in SMALL.items():
         page.fill(f"#set-{name} input", value)
-    page.wait_for_function("document.querySelector('#command textarea').value.includes('--epochs 2')")
+    page.wait_for_function("document.querySelector('#command textarea').value.includes('--epochs 30')")
     page.dblclick("#start")
     page.wait_for_selector("#live progress")
     page.wait_for_function("/Training|Measuring/.test(document.querySelector('#live').innerText)")
