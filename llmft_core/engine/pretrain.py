@@ -40,9 +40,9 @@ class Recipe:
     context: int = 1024
     block: int = 384
     batch_size: int = 20
-    steps: int = 2600
-    learning_rate: float = 3e-3
-    decay: float = 0.3
+    steps: int = 1650
+    learning_rate: float = 8e-3
+    decay: float = 0.4
     exercises: float = 0.45
     seed: int = 1
     save_every: int = 50
@@ -161,7 +161,7 @@ def pretrain(
     if start_from and files.read_json(start_from / "config.json").get("model_type") != "llama":
         raise ValueError(f"{start_from}: not a Llama; give --start-from 'mini' or a folder that pretrain wrote.")
     found = corpus.read(text, recipe.seed)
-    texts = [document for document in found if not corpus.shares(document.text, held_out)]
+    texts = [document for document in found if not corpus.shares(document, held_out)]
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = out / "checkpoints"
     if resume and (out / "tokenizer.json").exists():

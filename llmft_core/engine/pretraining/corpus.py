@@ -4,7 +4,6 @@ import lzma
 import re
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +14,6 @@ LONGEST_PIECE = 20_000  # characters: a novel becomes many pieces, so that shuff
 GRAM = 13  # words: the length at which GPT-3 (arXiv 2005.14165, appendix C) calls an overlap contamination
 WORD = re.compile(r"\w+")
 CUT_CONTRACTION = re.compile(r"\s+n['’]t\b|n['’]t\b")
-
-
-class Document(NamedTuple):
-    """A text and the name of the file that it lay in."""
-
-    text: str
-    file: str
 
 
 def documents(path: Path) -> Iterator[str]:
@@ -44,12 +36,12 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start : start + LONGEST_PIECE]
 
 
-def read(paths: list[Path], seed: int) -> list[Document]:
+def read(paths: list[Path], seed: int) -> list[str]:
     """All documents of all files, shuffled. Raises ValueError for a file that is missing, not text, or empty."""
-    corpus: list[Document] = []
+    corpus: list[str] = []
     for path in paths:
         try:
-            found = [Document(text, path.name) for text in documents(path) if text]
+            found = [text for text in documents(path) if text]
         except FileNotFoundError:
             raise ValueError(f"{path}: no such text file; give --text the path of a .txt or .txt.xz file.") from None
         except (UnicodeDecodeError, lzma.LZMAError, EOFError):
@@ -104,6 +96,6 @@ def overlap(paths: list[Path], data_dir: str | Path) -> dict[str, dict[str, int]
     """For each text file how many documents it has, and how many share a run of 13 words with evaluation examples."""
     held_out, counts = evaluation_grams(data_dir), {}
     for path in paths:
-        found = [shares(document.text, held_out) for document in read([path], seed=0)]
+        found = [shares(text, held_out) for text in read([path], seed=0)]
         counts[path.name] = {"documents": len(found), "shared": sum(found)}
     return counts

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from transformers import PreTrainedTokenizerFast
 
 from llmft_core.engine.pretraining import practice, rows
-from llmft_core.engine.pretraining.corpus import Document
 from llmft_core.engine.pretraining.rows import Piece
 from llmft_core.tasks import squad_v2
 from llmft_core.tasks.base import Example
@@ -26,24 +25,24 @@ class Teacher:
         """Token ids without BOS."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
-    def text(self, texts: list[Document]) -> Iterator[Piece]:
+    def text(self, texts: list[str]) -> Iterator[Piece]:
         """Every document once, as BOS … EOS; some reviews cut into tokens, and a chat now and then."""
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        for text, _ in texts:
+        for text in texts:
             apart = self.dice.random() < SPELT_APART and practice.is_review(text)
             yield rows.plain([bos, *self.ids(practice.cut_into_tokens(text) if apart else text), eos])
             if self.chats and self.dice.random() < CHAT_SHARE:
                 turns = self.dice.choice(self.chats)
                 yield rows.plain(self.ids(self.tokenizer.apply_chat_template(turns, tokenize=False)))
 
-    def exercises(self, texts: list[Document]) -> Iterator[Piece]:
+    def exercises(self, texts: list[str]) -> Iterator[Piece]:
         """Reading practice from articles and ratings from reviews, round and round with new questions each time.
 
         Only those that fit into a block; it ends if there are none.
         """
         while True:
             asked = 0
-            for text, _ in texts:
+            for text in texts:
                 for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
                     if len(piece.ids) <= self.block:
                         asked += 1

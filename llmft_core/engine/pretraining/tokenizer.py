@@ -4,7 +4,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from llmft_core.engine.pretraining import practice
-from llmft_core.engine.pretraining.corpus import Document
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 USER, ASSISTANT, SYSTEM = "<|user|>", "<|assistant|>", "<|system|>"
@@ -19,7 +18,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(
-    texts: list[Document], vocabulary: int, context: int, sample_bytes: int = 40_000_000
+    texts: list[str], vocabulary: int, context: int, sample_bytes: int = 40_000_000
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with BOS in front, learnt on the first `sample_bytes` characters of the corpus."""
     tokenizer = Tokenizer(models.BPE())
@@ -32,7 +31,7 @@ def train_tokenizer(
         show_progress=False,
     )
     sample, size = [], 0
-    for text, _ in texts:
+    for text in texts:
         sample += [text, practice.cut_into_tokens(text)] if len(sample) % 3 == 0 else [text]
         size += len(text)
         if size > sample_bytes:
