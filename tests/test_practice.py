@@ -3,10 +3,11 @@
 import random
 
 import pytest
+import tiny
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llmft_core.engine.pretraining import practice, rows
+from llmft_core.engine.pretraining import practice, rows, teacher
 
 ARTICLE = "\n".join(
     f"The {place} bridge was built in {1800 + number} by Anna {name} and her two brothers from the valley of Orm. "
@@ -24,7 +25,8 @@ def dice():
 
 
 def test_answers_stand_in_the_passage_and_refusals_do_not(dice):
-    found = [exercise for _ in range(20) for exercise in practice.exercises(ARTICLE, dice)]
+    level = practice.Level(quoted=0.3, unanswerable=0.33)
+    found = [exercise for _ in range(20) for exercise in practice.exercises(ARTICLE, dice, level)]
     answers = [(passage, answer) for passage, questions in found for _, answer in questions]
     assert len(answers) > 100
     assert all(answer in passage for passage, answer in answers if answer)
@@ -32,10 +34,27 @@ def test_answers_stand_in_the_passage_and_refusals_do_not(dice):
     assert 0.1 < refused < 0.5
 
 
-def test_question_does_not_give_its_answer_away(dice):
+def test_practice_gets_harder():
+    begin, middle, end = (practice.level(tokens) for tokens in (0, 4_000_000, 50_000_000))
+    assert begin == (1.0, 0.0)
+    assert begin.quoted > middle.quoted > end.quoted > 0 and begin.unanswerable < middle.unanswerable < end.unanswerable
+    assert end == practice.level(500_000_000)
+
+
+def test_a_quote_is_said_word_by_word(dice):
+    sentence = "The Halden bridge was built in 1814 by Anna Voss and her brothers."
+    span = next(span for span in practice.spans(sentence) if span[2] == "number")
+    for _ in range(20):
+        question = practice.ask(sentence, span, dice, quoted=1.0)
+        assert "ridge was built in " in question
+        assert question.endswith(("year?", "when?")) or "by Anna Voss" in question
+
+
+@pytest.mark.parametrize("quoted", [0.0, 1.0])
+def test_question_does_not_give_its_answer_away(dice, quoted):
     sentence = "It carries about 24 carts of barley every day across the river Tarn in the wet season."
     for span in practice.spans(sentence):
-        question = practice.ask(sentence, span, dice)
+        question = practice.ask(sentence, span, dice, quoted)
         assert question.endswith("?") and sentence[span[0] : span[1]] not in question
 
 
@@ -93,9 +112,10 @@ def test_loss_asks_for_the_next_token_of_the_same_branch_only():
         for column, weight in enumerate(batch["weights"][0])
         if weight
     ]
+    w = rows.ANSWER_WEIGHT
     assert asked == [
-        (1, 10, 1), (10, 11, 1), (11, 12, 1), (20, 21, 1), (21, 30, 3), (30, 2, 3),
-        (22, 23, 1), (23, 24, 1), (24, 31, 3), (31, 2, 3), (1, 40, 1), (40, 41, 1), (41, 2, 1),
+        (1, 10, 1), (10, 11, 1), (11, 12, 1), (20, 21, 1), (21, 30, w), (30, 2, w),
+        (22, 23, 1), (23, 24, 1), (24, 31, w), (31, 2, w), (1, 40, 1), (40, 41, 1), (41, 2, 1),
     ]  # fmt: skip
 
 
@@ -109,3 +129,21 @@ def test_rows_are_full_and_exercises_are_never_cut():
     for row in packed:
         for number in set(row.piece[row.branch >= 0].tolist()):
             assert row.ids[row.piece == number].tolist() == [1, 5, 6, 7, 8, 2]
+
+
+def test_a_drill_asks_only_for_what_is_said_again(tmp_path):
+    tokenizer = tiny.tokenizer()
+    for _ in range(20):
+        drill = teacher.Teacher(tokenizer, [], 64, seed=3)._drill()
+        once = drill.weight.index(1) - 1
+        assert len(drill.ids) <= 64 and all(w == 1 for w in drill.weight[once + 1 :])
+        assert all(drill.ids[i] == drill.ids[i - once] for i in range(once, len(drill.ids)))
+
+
+def test_practice_begins_with_drills():
+    lessons = teacher.Teacher(tiny.tokenizer(), [], 384, seed=3)
+    drills = [not piece.weight[1] for piece, _ in zip(lessons.exercises([ARTICLE] * 3), range(60), strict=False)]
+    assert 0.2 < sum(drills) / len(drills) < 0.5
+    lessons.practised = teacher.WARM_UP
+    drills = [not piece.weight[1] for piece, _ in zip(lessons.exercises([ARTICLE] * 3), range(60), strict=False)]
+    assert sum(drills) / len(drills) < 0.1

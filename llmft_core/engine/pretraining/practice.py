@@ -20,9 +20,8 @@ STOP = frozenset(
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
 RATED = re.compile(r"\d\s?/\s?\d|out of", re.IGNORECASE)
-SHORTEST, LONGEST = 45, 130  # words of a passage
-MOST_QUESTIONS = 6
-UNANSWERABLE = 0.33  # share of the questions that another passage answers
+SHORTEST, LONGEST = 15, 130  # words of a passage
+MOST_QUESTIONS = 8
 
 
 class Exercise(NamedTuple):
@@ -30,6 +29,25 @@ class Exercise(NamedTuple):
 
     passage: str
     questions: tuple[tuple[str, str | None], ...]
+
+
+class Level(NamedTuple):
+    """How hard the practice is: shares of questions that quote a sentence word by word, and that have no answer."""
+
+    quoted: float
+    unanswerable: float
+
+
+def level(tokens: int) -> Level:
+    """The level after so many tokens of practice.
+
+    Copying is learnt from quotes; a model that may abstain before it can copy learns nothing else.
+    """
+    return Level(1 - 0.75 * _ramp(tokens, 1.5e6, 6e6), 0.33 * _ramp(tokens, 2.5e6, 7e6))
+
+
+def _ramp(tokens: int, start: float, end: float) -> float:
+    return min(1.0, max(0.0, (tokens - start) / (end - start)))
 
 
 def is_review(text: str) -> bool:
@@ -43,9 +61,13 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if len(sentence.split()) >= 4]
 
 
+def _length(dice: random.Random) -> int:
+    return dice.randint(SHORTEST, LONGEST if dice.random() < 0.6 else LONGEST // 3)
+
+
 def passages(text: str, dice: random.Random) -> list[list[str]]:
-    """Runs of whole sentences of one document, each long enough to ask about."""
-    found, run, words, goal = [], [], 0, dice.randint(SHORTEST, LONGEST)
+    """Runs of whole sentences of one document, each long enough to ask about; short ones are common."""
+    found, run, words, goal = [], [], 0, _length(dice)
     for sentence in sentences(text):
         length = len(sentence.split())
         if length > 60:
@@ -54,7 +76,7 @@ def passages(text: str, dice: random.Random) -> list[list[str]]:
         words += length
         if words >= goal:
             found.append(run)
-            run, words, goal = [], 0, dice.randint(SHORTEST, LONGEST)
+            run, words, goal = [], 0, _length(dice)
     return found + [run] if words >= SHORTEST else found
 
 
@@ -66,15 +88,17 @@ def spans(sentence: str) -> list[tuple[int, int, str]]:
     return [span for span in numbers + names + phrases if sentence[span[0] : span[1]].lower() not in STOP]
 
 
-def ask(sentence: str, span: tuple[int, int, str], dice: random.Random) -> str:
-    """A question to which the span is the answer, in the words of the sentence around it, some of them left out."""
+def ask(sentence: str, span: tuple[int, int, str], dice: random.Random, quoted: float) -> str:
+    """A question to which the span is the answer, in the words of the sentence around it, all or some of them."""
     start, end, kind = span
     left, right = sentence[:start].split(), sentence[end:].rstrip(".!?\"' ").split()
     left, right = left[-dice.randint(4, 12) :], right[: dice.randint(3, 9)]
+    wh = _question_word(sentence[start:end], kind, dice)
+    if dice.random() < quoted:
+        return _as_question([*left, wh, *(right if dice.random() < 0.5 or not left else [])])
     left, right = ([word.strip(',;:()"') for word in side if dice.random() > _drop(word)] for side in (left, right))
     if left and not left[0].isupper() and left[0].lower() in STOP:
         left[0] = left[0].lower()
-    wh = _question_word(sentence[start:end], kind, dice)
     form = dice.random()
     if not left or (form < 0.35 and right):
         words = [wh, *right, *(["of", *left] if left and form < 0.1 else left if form < 0.35 else [])]
@@ -82,6 +106,10 @@ def ask(sentence: str, span: tuple[int, int, str], dice: random.Random) -> str:
         words = [wh, dice.choice(["did", "was", "is", "does", "were"]), *left, *right]
     else:
         words = [*left, wh, *right]
+    return _as_question(words)
+
+
+def _as_question(words: list[str]) -> str:
     text = " ".join(word for word in words if word)
     return text[:1].upper() + text[1:] + "?"
 
@@ -100,7 +128,7 @@ def _question_word(answer: str, kind: str, dice: random.Random) -> str:
     return dice.choice(["what", "what", "which", "what type of", "how"])
 
 
-def exercises(text: str, dice: random.Random) -> list[Exercise]:
+def exercises(text: str, dice: random.Random, level: Level) -> list[Exercise]:
     """Reading practice over one document; some questions about a passage are answered by another of its passages."""
     parts = passages(text, dice)
     found = []
@@ -108,7 +136,7 @@ def exercises(text: str, dice: random.Random) -> list[Exercise]:
         whole, questions, used = " ".join(part), [], set()
         strangers = [s for other in range(len(parts)) if other != index for s in parts[other]]
         for _ in range(MOST_QUESTIONS):
-            foreign = bool(strangers) and dice.random() < UNANSWERABLE
+            foreign = bool(strangers) and dice.random() < level.unanswerable
             sentence = dice.choice(strangers if foreign else part)
             choices = spans(sentence)
             if not choices:
@@ -119,7 +147,7 @@ def exercises(text: str, dice: random.Random) -> list[Exercise]:
             if (sentence, span) in used or (foreign and answer.lower() in whole.lower()):
                 continue
             used.add((sentence, span))
-            questions.append((ask(sentence, span, dice), None if foreign else answer))
+            questions.append((ask(sentence, span, dice, level.quoted), None if foreign else answer))
         if questions:
             found.append(Exercise(whole, tuple(questions)))
     return found

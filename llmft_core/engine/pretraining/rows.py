@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 TRUNK = -1  # branch number of plain text and of passages
-ANSWER_WEIGHT = 3  # an answer is three tokens among hundreds, and what the exercise is about
+ANSWER_WEIGHT = 6  # an answer is three tokens among hundreds, and what the exercise is about
 
 
 class Piece(NamedTuple):

@@ -13,6 +13,8 @@ from llmft_core.tasks.base import Example
 LONGEST_PASSAGE = 260  # tokens; attention is quadratic in them
 SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
 CHAT_SHARE = 0.25  # chats per document
+WARM_UP = 400_000  # tokens of practice with a drill after every other piece: from drills, copying is learnt in minutes
+DRILLS = 0.02  # share of the pieces that are drills, later on
 
 
 class Teacher:
@@ -20,6 +22,7 @@ class Teacher:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], block: int, seed: int):
         self.tokenizer, self.chats, self.block, self.dice = tokenizer, chats, block, random.Random(seed)
+        self.practised = 0  # tokens of exercises so far
 
     def ids(self, text: str) -> list[int]:
         """Token ids without BOS."""
@@ -38,7 +41,8 @@ class Teacher:
     def exercises(self, texts: list[str]) -> Iterator[Piece]:
         """Reading practice from articles and ratings from reviews, round and round with new questions each time.
 
-        Only those that fit into a block; it ends if there are none.
+        Drills first, and easy questions before hard ones (`practice.level`). Only those that fit into a block; it ends
+        if there are none.
         """
         while True:
             asked = 0
@@ -46,12 +50,25 @@ class Teacher:
                 for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
                     if len(piece.ids) <= self.block:
                         asked += 1
-                        yield piece
+                        yield from self._counted(piece)
+                        if self.dice.random() < (0.5 if self.practised < WARM_UP else DRILLS):
+                            yield from self._counted(self._drill())
             if not asked:
                 return
 
+    def _counted(self, piece: Piece) -> Iterator[Piece]:
+        self.practised += len(piece.ids)
+        yield piece
+
+    def _drill(self) -> Piece:
+        """Tokens without sense, said again and again; only what is said again is asked for."""
+        once = self.dice.choices(range(len(self.tokenizer)), k=self.dice.randint(4, self.block // 4))
+        size = min(self.block, len(once) * self.dice.randint(2, 5))
+        ids = (once * 5)[:size]
+        return Piece(ids, list(range(size)), [rows.TRUNK] * size, [0] * (len(once) + 1) + [1] * (size - len(once) - 1))
+
     def _reading(self, text: str) -> Iterator[Piece]:
-        for passage, questions in practice.exercises(text, self.dice):
+        for passage, questions in practice.exercises(text, self.dice, practice.level(self.practised)):
             first, branches = None, []
             for question, answer in questions:
                 prompt = squad_v2.prompt(Example("", "", passage, question, ()))
