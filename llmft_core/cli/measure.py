@@ -19,6 +19,9 @@ def bench(
     data_dir: DataDir = None,
     examples: Annotated[int | None, typer.Option("--examples", min=1, help="How many examples.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Times that each side is timed.")] = None,
+    shots: Annotated[
+        int | None, typer.Option("--shots", min=0, max=16, help="Examples shown in the prompt (evaluate-sst2).")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
@@ -27,7 +30,7 @@ def bench(
     from llmft_core.bench import shapes
 
     module = benches.find(name)
-    given = {"model": model, "task": task, "examples": examples, "rounds": rounds}
+    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "shots": shots}
     unknown = [f"--{key}" for key, value in given.items() if value is not None and key not in module.DEFAULTS]
     if unknown:
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
