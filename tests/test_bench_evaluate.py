@@ -15,7 +15,7 @@ SMALL = (1, 4)  # batch sizes that are tried on a few samples
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny.llama(tmp_path_factory.mktemp("llama"))
+    return tiny.llama(tmp_path_factory.mktemp("llama"), max_position_embeddings=1024)
 
 
 @pytest.fixture

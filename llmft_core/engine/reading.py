@@ -14,6 +14,7 @@ from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
 
 MEMORIES = ("past_key_values", "cache_params", "state")  # what architectures call that which they remember
+SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers reads it at every pass
 SHORTEST_STEM = 4  # tokens; a shorter one is not worth a pass of its own
 NARROW = 64  # tokens of branches in a row that shares no more than the stem
 
@@ -139,8 +140,26 @@ def _at_places(forward, hidden: torch.Tensor, rows, columns) -> torch.Tensor:
 
 def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
     """Logits in float32 at those places, over the vocabulary or `tokens` alone, of the model called with `called`."""
-    with head_only_at(lm, rows, columns, tokens):
+    with head_only_at(lm, rows, columns, tokens), _heads_share_keys(lm):
         return lm.causal(**called).logits.float()
+
+
+@contextmanager
+def _heads_share_keys(lm: LanguageModel):
+    """In this block masked attention on a CPU does not copy keys for each head that reads them.
+
+    The results are equal bit for bit. transformers copies them for CUDA's sake: kernels there take a mask only so.
+    """
+    before = os.environ.get(SHARE_KEYS)
+    if lm.device.type == "cpu":
+        os.environ[SHARE_KEYS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SHARE_KEYS, None)
+        else:
+            os.environ[SHARE_KEYS] = before
 
 
 def follow(lm: LanguageModel, ids: torch.Tensor, past: dict) -> tuple[torch.Tensor, dict]:
