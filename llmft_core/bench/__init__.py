@@ -5,7 +5,7 @@ A bench is a module with TITLE (one line), DEFAULTS (its options), `run(options,
 
 import importlib
 
-NAMES = ("packing",)
+NAMES = ("packing", "app", "scaling", "gpu")
 
 
 def find(name: str):
