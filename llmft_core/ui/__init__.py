@@ -43,8 +43,9 @@ with _no_stubs():
 def build_app(speaker=None) -> gr.Blocks:
     """The page. `speaker` answers the Try tab (`jobs.Speaker` unless a test brings its own)."""
     from llmft_core.ui.page import Page
+    from llmft_core.ui.thrift import Thrifty
 
-    with gr.Blocks(title="llmft: what did fine-tuning change?", fill_width=True, analytics_enabled=False) as demo:
+    with Thrifty(title="llmft: what did fine-tuning change?", fill_width=True, analytics_enabled=False) as demo:
         page = Page(speaker)
         page.top()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as page.tabs:
