@@ -5,7 +5,7 @@ A bench is a module with TITLE (one line), DEFAULTS (its options), `run(options,
 
 import importlib
 
-NAMES = ("packing", "app", "scaling", "gpu")
+NAMES = ("packing", "app", "gpu")
 
 
 def find(name: str):
