@@ -5,6 +5,7 @@ from patience import until
 
 from llmft_core.bench import app
 from llmft_core.bench.visitors import Site, Visitor, together
+from llmft_core.cli import printing
 from llmft_core.jobs import servers
 
 
@@ -30,6 +31,19 @@ def test_a_look_of_an_open_page_is_answered(site):
     *_, last = Visitor(site).fire(event, data)
     assert last["msg"] == "process_completed" and last["success"]
     assert len(last["output"]["data"]) == len(event["outputs"])
+
+
+def test_people_can_read_the_report(capfd):
+    crowd = {str(n): {"p50": 0.1, "p95": 0.2, "server_cpu_seconds": None} for n in app.VISITORS}
+    watched = {"watchers": 20, "seconds": {"alone": [10.0], "watched": [10.5]}, "slowdown": 0.05}
+    start = [
+        {"seconds": 2.0, "resident_mib": 180, "torch": False},
+        {"seconds": 1.5, "resident_mib": None, "torch": None},
+    ]
+    tokens = {"cold": 4.0, "warm": 0.1}
+    printing.table(*app.table({"start": start, "page": crowd, "try": crowd, "first_token": tokens, "watched": watched}))
+    said = capfd.readouterr().out
+    assert "180" in said and "slowed by 5.0%" in said and "try, 50 at once" in said
 
 
 def test_what_a_visitor_meets_is_raised(site):

@@ -204,7 +204,7 @@ def table(report: dict) -> tuple:
     torch = {True: "torch is loaded", False: "no torch", None: "torch unknown"}[again["torch"]]
     rows = [
         ("first page of a fresh app", f"{first['seconds']:.2f}", f"{again['seconds']:.2f}", ""),
-        (f"resident MiB, {torch}", first["resident_mib"] or "", again["resident_mib"] or "", ""),
+        (f"resident MiB, {torch}", *(str(one["resident_mib"] or "") for one in report["start"]), ""),
         ("first token, model not loaded, loaded", *(f"{one:.2f}" for one in report["first_token"].values()), ""),
     ]
     for what in ("page", "try"):
