@@ -19,6 +19,7 @@ def bench(
     data_dir: DataDir = None,
     examples: Annotated[int | None, typer.Option("--examples", min=1, help="How many examples.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Times that each side is timed.")] = None,
+    keep: Annotated[bool | None, typer.Option("--keep", help="Leave the checkpoints made for it (weights).")] = None,
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
@@ -27,7 +28,7 @@ def bench(
     from llmft_core.bench import shapes
 
     module = benches.find(name)
-    given = {"model": model, "task": task, "examples": examples, "rounds": rounds}
+    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "keep": keep}
     unknown = [f"--{key}" for key, value in given.items() if value is not None and key not in module.DEFAULTS]
     if unknown:
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
