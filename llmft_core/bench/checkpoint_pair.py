@@ -30,6 +30,13 @@ def make(request: dict) -> tuple[float, int, dict, dict]:
     return 0.0, len(stored), None, {}
 
 
+def make_adapter(request: dict) -> tuple[float, int, dict, dict]:
+    """A side that makes adapter/ alone, and times nothing."""
+    stored = weights_files.tensors(Path(request["base"]))
+    _write_adapter(Path(request["folder"]) / "adapter", stored)
+    return 0.0, len(stored), None, {}
+
+
 def _random(shape, std: float, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul_(std)
 
@@ -73,7 +80,9 @@ def _write_adapter(folder: Path, stored: dict[str, Stored]) -> None:
         factors[f"{module}.lora_B.weight"] = _random((rows, RANK), FACTOR_STD, 2_000_000 + seed)
     folder.mkdir()
     save_file(factors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK}
+    modules = sorted({weights_files.place(name)[1] for name in targets})
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "target_modules": modules, "r": RANK}
+    config |= {"lora_alpha": 2 * RANK, "base_model_name_or_path": None}
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 

@@ -14,8 +14,8 @@ TITLE = "the change of every tensor between two checkpoints, and what a LoRA ada
 DEFAULTS = {"model": "llama-3.2-1b-shape", "rounds": 3, "keep": False}
 SIDES = "llmft_core.bench.weights_sides"
 EXACT = 1e-3  # relative, for figures that are sums over the entries
-ESTIMATED = 0.03  # relative, for what both sides estimate: the spectral norm, and twice that for its square
-DIGITS = 1e-6  # absolute: float32 leaves 1 - cosine no more of them
+ESTIMATED = 0.05  # relative, for what both sides estimate: the spectral norm, and twice that for its square
+DIGITS = 1e-5  # absolute: float32 leaves theirs no more of 1 - cosine (3e-6 off for 110 thousand entries)
 
 
 def run(options: dict, say) -> dict:
@@ -41,7 +41,7 @@ def run(options: dict, say) -> dict:
 
 @contextlib.contextmanager
 def _pair(base: str, keep: bool) -> Iterator[dict]:
-    """{"base", "tuned", "adapter"}: folders, made by a child; removed at the end unless `keep`, and then found again."""
+    """{"base", "tuned", "adapter"}: folders, made by a child; removed at the end, or kept and found again with `keep`."""
     home = Path(tempfile.gettempdir()).resolve() / "llmft-pairs"
     home.mkdir(exist_ok=True)
     kept, made = home / Path(base).name, Path(tempfile.mkdtemp(dir=home))
@@ -82,6 +82,9 @@ def table(report: dict) -> tuple:
     """Heads, rows and the columns of numbers, for people."""
     heads, rows, numbers = duel.table(report)
     lora, reading = report["lora"], report["ours"]["read_seconds"]
-    rows.insert(2, ("ours, the adapter", f"{lora['n'] / lora['seconds']:.2f}", f"{lora['seconds']:.2f}", lora["peak_memory_mib"]))
+    rows.insert(
+        2,
+        ("ours, the adapter", f"{lora['n'] / lora['seconds']:.2f}", f"{lora['seconds']:.2f}", lora["peak_memory_mib"]),
+    )
     rows.append((f"reading the bytes alone {reading:.2f} s: ours × {report['over_reading']:.2f}", "", "", ""))
     return heads, rows, numbers
