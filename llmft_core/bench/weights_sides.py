@@ -1,9 +1,9 @@
 """The two sides of the bench `weights`, inside their children; the files are in the page cache before either begins.
 
 `theirs` is the loop that one writes without us: both models with transformers, and for each parameter the same figures
-with torch, from float32, norms added up in float64 (in float32 that of a 1B model's embeddings comes out 4 % too small).
+with torch, from float32, norms added up in float64 (in float32 that of a 1B model's embeddings is 4 % too small).
 It has every column of ours that both can have at equal quality: of the spectrum the norm by POWER_STEPS of power
-iteration, since an SVD of every change would be unfair; no `singular_values` for the same reason, no `one_minus_cosine`
+iteration, since an SVD of every change would be unfair; hence no `singular_values`; no `one_minus_cosine`
 (in float32 it has no right digit for a matrix of 16 million entries) and no `noise_floor` (0 for checkpoints of one
 dtype). What it leaves out costs it no time.
 """
