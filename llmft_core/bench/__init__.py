@@ -5,11 +5,20 @@ A bench is a module with TITLE (one line), DEFAULTS (its options), `run(options,
 
 import importlib
 
-NAMES = ("packing", "evaluate-sst2", "evaluate-squad_v2", "app", "gpu")
+MODULES = {  # the file of each, by its name
+    "packing": "packing",
+    "evaluate-sst2": "evaluate_sst2",
+    "evaluate-squad_v2": "evaluate_squad_v2",
+    "weights": "weights",
+    "try": "both_sides",
+    "app": "app",
+    "gpu": "gpu",
+}
+NAMES = tuple(MODULES)
 
 
 def find(name: str):
     """The module of a bench. Raises ValueError for an unknown name."""
-    if name not in NAMES:
+    if name not in MODULES:
         raise ValueError(f"Unknown bench '{name}'. Choose one of: {', '.join(NAMES)}.")
-    return importlib.import_module(f"llmft_core.bench.{name.replace('-', '_')}")
+    return importlib.import_module(f"llmft_core.bench.{MODULES[name]}")

@@ -22,6 +22,7 @@ def bench(
     shots: Annotated[
         int | None, typer.Option("--shots", min=0, max=16, help="Examples shown in the prompt (evaluate-sst2).")
     ] = None,
+    keep: Annotated[bool | None, typer.Option("--keep", help="Leave the checkpoints made for it (weights).")] = None,
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
@@ -30,7 +31,7 @@ def bench(
     from llmft_core.bench import shapes
 
     module = benches.find(name)
-    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "shots": shots}
+    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "shots": shots, "keep": keep}
     unknown = [f"--{key}" for key, value in given.items() if value is not None and key not in module.DEFAULTS]
     if unknown:
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
