@@ -127,15 +127,18 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, t
 
 
 def _at_places(forward, hidden: torch.Tensor, rows, columns) -> torch.Tensor:
-    """What a module makes of each place by itself, at those places; zeros elsewhere."""
-    places = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-    places[rows, columns] = True
-    found = forward(hidden[places][None])
+    """What a module makes of each place by itself, at those places (and at some more in rows that have fewer).
+
+    Rows stay rows: an adapter may be on for some of them only (`side_by_side`).
+    """
+    wanted = torch.zeros(hidden.shape[:2], dtype=torch.int8, device=hidden.device)
+    wanted[rows, columns] = 1
+    places = wanted.sort(dim=1, descending=True, stable=True).indices[:, : int(wanted.sum(1).max())]
+    places = places[..., None].expand(-1, -1, hidden.shape[2])
+    found = forward(hidden.gather(1, places))
     if not isinstance(found, torch.Tensor):  # some give what their router chose besides
         return forward(hidden)
-    out = found.new_zeros(hidden.shape)
-    out[places] = found[0]
-    return out
+    return torch.zeros_like(hidden, dtype=found.dtype).scatter(1, places, found)
 
 
 def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
