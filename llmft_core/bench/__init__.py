@@ -5,7 +5,7 @@ A bench is a module with TITLE (one line), DEFAULTS (its options), `run(options,
 
 import importlib
 
-NAMES = ("packing",)
+NAMES = ("packing", "train-sst2", "train-squad_v2")
 
 
 def find(name: str):

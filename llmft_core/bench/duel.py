@@ -33,13 +33,7 @@ class Turn:
 
 def fight(name: str, duel: Duel, request: dict, rounds: int, say: Callable[[str], None] = lambda line: None) -> dict:
     """The report of a bench. Raises ValueError if a public tool is missing, jobs.CallFailed if a side breaks."""
-    for needed in duel.needs:
-        try:
-            metadata.version(needed)
-        except metadata.PackageNotFoundError:
-            raise ValueError(
-                f"The bench '{name}' needs {needed}: pip install -r requirements-bench.txt, and run it again."
-            ) from None
+    require(name, duel.needs)
     turns: dict[str, list[Turn]] = {"ours": [], "theirs": []}
     for number in range(rounds):
         for side, where in (("ours", duel.ours), ("theirs", duel.theirs)):
@@ -60,6 +54,17 @@ def fight(name: str, duel: Duel, request: dict, rounds: int, say: Callable[[str]
         "request": request,
         **{side: summary(found) for side, found in turns.items()},
     }
+
+
+def require(name: str, needs: tuple[str, ...]) -> None:
+    """Raises ValueError if a distribution that the bench needs is missing."""
+    for needed in needs:
+        try:
+            metadata.version(needed)
+        except metadata.PackageNotFoundError:
+            raise ValueError(
+                f"The bench '{name}' needs {needed}: pip install -r requirements-bench.txt, and run it again."
+            ) from None
 
 
 def take_turn(where: str, request: dict) -> Turn:

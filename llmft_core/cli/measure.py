@@ -16,6 +16,9 @@ def bench(
     data_dir: DataDir = None,
     examples: Annotated[int | None, typer.Option("--examples", min=1, help="How many examples.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Times that each side is timed.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, help="What is learnt too, trained so many times (train-*).")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
@@ -23,7 +26,7 @@ def bench(
     from llmft_core import checks
 
     module = benches.find(name)
-    given = {"model": model, "task": task, "examples": examples, "rounds": rounds}
+    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "seeds": seeds}
     unknown = [f"--{key}" for key, value in given.items() if value is not None and key not in module.DEFAULTS]
     if unknown:
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
