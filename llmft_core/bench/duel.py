@@ -17,6 +17,7 @@ class Duel:
     against: str
     agree: Callable[[object, object], float]
     needs: tuple[str, ...] = ()  # distributions of requirements-bench.txt
+    gap: Callable[[object, object], float] | None = None  # the largest difference of the numbers in two results
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Turn:
 
 def fight(name: str, duel: Duel, request: dict, rounds: int, say: Callable[[str], None] = lambda line: None) -> dict:
     """The report of a bench. Raises ValueError if a public tool is missing, jobs.CallFailed if a side breaks."""
-    require(name, duel.needs)
+    refuse_missing(name, duel)
     turns: dict[str, list[Turn]] = {"ours": [], "theirs": []}
     for number in range(rounds):
         for side, where in (("ours", duel.ours), ("theirs", duel.theirs)):
@@ -49,6 +50,7 @@ def fight(name: str, duel: Duel, request: dict, rounds: int, say: Callable[[str]
         "ratio": round(statistics.median(ratios), 2),
         "ratios": [round(ratio, 2) for ratio in ratios],
         "agreement": min(duel.agree(ours.results, theirs.results) for ours, theirs in pairs),
+        **({"gap": max(duel.gap(ours.results, theirs.results) for ours, theirs in pairs)} if duel.gap else {}),
         "memory_ratio": round(statistics.median(memory), 2),
         "rounds": rounds,
         "request": request,
@@ -56,9 +58,9 @@ def fight(name: str, duel: Duel, request: dict, rounds: int, say: Callable[[str]
     }
 
 
-def require(name: str, needs: tuple[str, ...]) -> None:
-    """Raises ValueError if a distribution that the bench needs is missing."""
-    for needed in needs:
+def refuse_missing(name: str, duel: Duel) -> None:
+    """Raises ValueError if a public tool that the bench needs is not installed."""
+    for needed in duel.needs:
         try:
             metadata.version(needed)
         except metadata.PackageNotFoundError:
@@ -89,10 +91,16 @@ def summary(turns: list[Turn]) -> dict:
 def table(report: dict) -> tuple:
     """Heads, rows and the columns of numbers, for people."""
     rows = [
-        (side, f"{report[side]['per_second']:.2f}", f"{report[side]['seconds']:.2f}", report[side]["peak_memory_mib"])
+        (
+            side,
+            f"{report[side]['per_second']:.2f}",
+            f"{report[side]['seconds']:.2f}",
+            str(report[side]["peak_memory_mib"]),
+        )
         for side in ("ours", "theirs")
     ]
     low, high = min(report["ratios"]), max(report["ratios"])
     rows.append((f"{report['ratio']:.2f} times as fast ({low:.2f} to {high:.2f})", "", "", ""))
-    rows.append((f"agreement {report['agreement']:.4f}, memory × {report['memory_ratio']:.2f}", "", "", ""))
+    gap = f", largest difference {report['gap']:.1g}" if "gap" in report else ""
+    rows.append((f"agreement {report['agreement']:.4f}{gap}, memory × {report['memory_ratio']:.2f}", "", "", ""))
     return (f"against {report['against']}", "per second", "seconds", "peak MiB"), rows, (1, 2, 3)

@@ -4,6 +4,8 @@ Either tool goes the fastest of its ways that run here, found by a trial of a fe
 same by the loss of the first step, a mean over answer tokens in nats that each tool reports itself.
 """
 
+from dataclasses import replace
+
 from llmft_core import jobs
 from llmft_core.bench import duel
 from llmft_core.bench.duel import Duel
@@ -23,6 +25,7 @@ WAYS = {
     "plain": {"padding": {"passes": 1, "own": {}}, "padding, 4 passes": {"passes": 4, "own": {}}},
 }
 TOOLS = {"trl": "TRL SFTTrainer", "plain": "transformers Trainer"}
+NEEDS = {"trl": ("trl",), "plain": ()}
 TRIAL_EXAMPLES = 96  # three optimizer steps of the demo preset
 SEED = 1
 
@@ -32,7 +35,9 @@ def run(task: str, part: str, options: dict, say) -> dict:
     from llmft_core.bench import training_quality
 
     name = f"train-{task}"
-    duel.require(name, ("trl",))
+    duels = {tool: Duel(f"{HERE}:ours", f"{HERE}:{tool}", TOOLS[tool], closeness, NEEDS[tool]) for tool in WAYS}
+    for needing in duels.values():
+        duel.refuse_missing(name, needing)
     request = {key: options[key] for key in ("model", "examples", "data_dir")}
     request |= {"task": task, "part": part, "seed": SEED}
     trials = {tool: trial(tool, request, say) for tool in WAYS}
@@ -40,7 +45,7 @@ def run(task: str, part: str, options: dict, say) -> dict:
     reports = []
     for tool, way in ways.items():
         say(f"against {TOOLS[tool]}, {way}")
-        against = Duel(f"{HERE}:ours", f"{HERE}:{tool}", f"{TOOLS[tool]} ({way})", closeness)
+        against = replace(duels[tool], against=f"{TOOLS[tool]} ({way})")
         reports.append(duel.fight(name, against, request | {"way": WAYS[tool][way]}, options["rounds"], say))
     headline, *others = sorted(reports, key=lambda report: report["ratio"])
     report = headline | {"others": others, "trials": trials}

@@ -1,4 +1,4 @@
-"""What each side learnt, beside how fast: all trained on the same train rows, all measured on dev rows by our engine."""
+"""What each side learnt, beside how fast: all taught the same train rows, all measured on dev rows by our engine."""
 
 import statistics
 import tempfile
