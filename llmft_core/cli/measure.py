@@ -11,7 +11,10 @@ from llmft_core.cli.options import AsJson, DataDir
 def bench(
     name: Annotated[str, typer.Argument(help="What to measure.", metavar="NAME")],
     *,
-    model: Annotated[str | None, typer.Option("--model", help="A key of `models`, a Hub id or a folder.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A key of `models`, a Hub id, a folder, or a shape with random weights."),
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="A name from `tasks` (packing, scaling).")] = None,
     data_dir: DataDir = None,
     examples: Annotated[int | None, typer.Option("--examples", min=1, help="How many examples.")] = None,
@@ -24,6 +27,7 @@ def bench(
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
     from llmft_core import bench as benches
     from llmft_core import checks
+    from llmft_core.bench import shapes
 
     module = benches.find(name)
     given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "seeds": seeds}
@@ -32,7 +36,8 @@ def bench(
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
     options = module.DEFAULTS | {key: value for key, value in given.items() if value is not None}
     if "model" in options:
-        options["model"] = checks.model(options["model"]).source
+        is_shape = options["model"] in shapes.NAMES
+        options["model"] = shapes.source(options["model"]) if is_shape else checks.model(options["model"]).source
     if "task" in options:
         from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
 
