@@ -9,6 +9,8 @@ MODULES = {  # the file of each, by its name
     "packing": "packing",
     "evaluate-sst2": "evaluate_sst2",
     "evaluate-squad_v2": "evaluate_squad_v2",
+    "train-sst2": "train_sst2",
+    "train-squad_v2": "train_squad_v2",
     "weights": "weights",
     "try": "both_sides",
     "app": "app",

@@ -23,6 +23,9 @@ def bench(
         int | None, typer.Option("--shots", min=0, max=16, help="Examples shown in the prompt (evaluate-sst2).")
     ] = None,
     keep: Annotated[bool | None, typer.Option("--keep", help="Leave the checkpoints made for it (weights).")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, help="What is learnt too, trained so many times (train-*).")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Speed, measured on this machine: ours and a public tool in turn, on the same work."""
@@ -31,7 +34,8 @@ def bench(
     from llmft_core.bench import shapes
 
     module = benches.find(name)
-    given = {"model": model, "task": task, "examples": examples, "rounds": rounds, "shots": shots, "keep": keep}
+    given = {"model": model, "task": task, "examples": examples, "rounds": rounds}
+    given |= {"shots": shots, "seeds": seeds, "keep": keep}
     unknown = [f"--{key}" for key, value in given.items() if value is not None and key not in module.DEFAULTS]
     if unknown:
         raise ValueError(f"The bench '{name}' has no {' and no '.join(unknown)}.")
