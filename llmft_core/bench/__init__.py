@@ -5,7 +5,7 @@ A bench is a module with TITLE (one line), DEFAULTS (its options), `run(options,
 
 import importlib
 
-NAMES = ("packing", "evaluate-sst2", "evaluate-squad_v2", "app", "gpu")
+NAMES = ("packing", "evaluate-sst2", "evaluate-squad_v2", "app", "gpu", "scaling")
 
 
 def find(name: str):
