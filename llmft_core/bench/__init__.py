@@ -14,6 +14,7 @@ MODULES = {  # the file of each, by its name
     "weights": "weights",
     "try": "both_sides",
     "app": "app",
+    "scaling": "scaling",
     "gpu": "gpu",
 }
 NAMES = tuple(MODULES)

@@ -15,7 +15,7 @@ def bench(
         str | None,
         typer.Option("--model", help="A key of `models`, a Hub id, a folder, or a shape with random weights."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="A name from `tasks` (packing, scaling).")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="A name from `tasks` (packing).")] = None,
     data_dir: DataDir = None,
     examples: Annotated[int | None, typer.Option("--examples", min=1, help="How many examples.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Times that each side is timed.")] = None,
