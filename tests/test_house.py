@@ -15,18 +15,20 @@ LONGEST_FILE = 300
 LIBRARIES = {
     "gradio": {"ui"},
     "plotly": {"charts"},
-    "torch": {"engine", "worker"},
-    "transformers": {"engine", "worker"},
-    "peft": {"engine", "worker"},
-    "datasets": {"engine", "worker", "evaluate_metrics"},
+    "torch": {"engine", "worker", "bench"},
+    "transformers": {"engine", "worker", "bench"},
+    "peft": {"engine", "worker", "bench"},
+    "datasets": {"engine", "worker", "evaluate_metrics", "bench"},
     "evaluate": {"evaluate_metrics"},
     "subprocess": {"jobs"},
+    "lm_eval": {"bench"},
+    "trl": {"bench"},
 }
 # room -> rooms of ours that it must never import
 FORBIDDEN = {
     "ui": {"worker", "engine"},
     "cli": {"worker", "engine", "ui"},
-    "engine": {"ui", "charts", "runs", "run", "jobs", "worker", "frames", "cli"},
+    "engine": {"ui", "charts", "runs", "run", "jobs", "worker", "frames", "cli", "bench"},
     "charts": {
         "ui",
         "runs",
@@ -44,6 +46,7 @@ FORBIDDEN = {
     "tasks": {"ui", "charts", "runs", "run", "jobs", "worker", "engine", "frames", "cli", "config"},
     "metrics": {"ui", "charts", "runs", "run", "jobs", "worker", "engine", "frames", "tasks", "cli", "config"},
     "worker": {"ui", "charts", "cli", "frames"},
+    "bench": {"ui", "charts", "cli"},
     "frames": {"ui", "charts", "worker", "engine", "cli", "jobs"},
     "runs": {"ui", "charts", "worker", "engine", "cli", "jobs", "frames"},
     "jobs": {"ui", "charts", "worker", "engine", "cli", "frames"},

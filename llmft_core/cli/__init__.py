@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from llmft_core import files
-from llmft_core.cli import learn, results, shelf, talk
+from llmft_core.cli import learn, measure, results, shelf, talk
 
 app = typer.Typer(
     name="llmft_core",
@@ -27,11 +27,20 @@ for command in (
     results.weights,
     results.score,
     results.bits_per_byte,
-    results.bench,
+    measure.bench,
 ):
     app.command()(command)
 app.add_typer(shelf.runs_app, name="runs")
-for command in (shelf.models, shelf.tasks, talk.chat, talk.app, learn.pretrain, learn.precompute, learn.overlap):
+for command in (
+    measure.bench,
+    shelf.models,
+    shelf.tasks,
+    talk.chat,
+    talk.app,
+    learn.pretrain,
+    learn.precompute,
+    learn.overlap,
+):
     app.command()(command)
 
 OK, BROKEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

@@ -1,4 +1,4 @@
-"""Commands that read results or measure: evaluate, score, compare, weights."""
+"""Commands that read results or measure: evaluate, score, compare, weights, bits-per-byte."""
 
 from typing import Annotated
 
@@ -153,42 +153,3 @@ def bits_per_byte(
         printing.emit({"model": model, "text": path.name} | found)
     else:
         print(f"{found['bits_per_byte']:.3f} bits per byte of {path.name}")
-
-
-def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: packing.", metavar="NAME")],
-    *,
-    model: Annotated[str, typer.Option("--model", help="A key of `models`, a Hub id or a folder.")] = "mini",
-    task: Task = "squad_v2",
-    data_dir: DataDir = None,
-    examples: Annotated[int, typer.Option("--examples", help="Examples to learn from, and to test on.")] = 200,
-    rounds: Annotated[int, typer.Option("--rounds", help="Times that each way is timed.")] = 3,
-    json: AsJson = False,
-) -> None:
-    """Speed, measured on this machine: prompt trees against padded rows and single examples."""
-    from llmft_core import checks, jobs
-
-    if name != "packing":
-        raise ValueError(f"Unknown bench '{name}'. Choose packing.")
-    source = checks.model(model).source
-    from llmft_core import tasks  # pulls pandas in: a second, and the model's trouble is told before
-
-    places = checks.absolute({"data_dir": data_dir})
-    request = {
-        "model": source,
-        "task": tasks.find(task).name,
-        "examples": examples,
-        "rounds": rounds,
-    }
-    found = jobs.call("packing", request | {"data_dir": places["data_dir"]})
-    if json:
-        printing.emit(found)
-        return
-    print(f"{found['task']} from {found['source']}, {found['device']}, {found['threads']} threads, median of {rounds}")
-    rows = []
-    for work in ("train", "evaluate"):
-        rates, part = found[work]["examples_per_second"], found[work]
-        ratios = (f"{part['ratio_padded']:.2f}", f"{part['ratio_one_by_one']:.2f}")
-        rows.append((work, *(f"{rates[way]:.1f}" for way in rates), *ratios, f"{part['agreement']:.2g}"))
-    heads = ("examples/s", "packed", "padded", "one by one", "× padded", "× one by one", "agreement")
-    printing.table(heads, rows, (1, 2, 3, 4, 5, 6))

@@ -11,6 +11,7 @@ from llmft_core.engine import load
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
 from llmft_core.engine.reading import follow
+from llmft_core.engine.side_by_side import SideBySide
 
 SIDES = ("zero_shot", "fine_tuned")
 PROBE = "The fox ran over the hill."
@@ -24,6 +25,7 @@ class Pair:
     tuned: LanguageModel | None
     prompter: Prompter
     proof: dict[str, bool]
+    together: SideBySide | None = None  # if both sides can answer in one pass
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -37,6 +39,18 @@ class Pair:
         else:
             with self.base.zero_shot() as lm:
                 yield lm
+
+    def voices(self, prompts: dict[str, list[int]]) -> list[tuple[str, ...]]:
+        """The sides that answer these prompts, those together that share a pass: rows must be of equal length."""
+        if self.together and tuple(prompts) == SIDES and len(set(map(len, prompts.values()))) == 1:
+            return [SIDES]
+        return [(side,) for side in prompts]
+
+    @contextmanager
+    def voice(self, sides: tuple[str, ...]) -> Iterator[LanguageModel]:
+        """The language model that answers for these sides, a row each."""
+        with self.together.reading() if len(sides) > 1 else self.side(*sides) as lm:
+            yield lm
 
 
 def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None) -> Pair:
@@ -53,11 +67,15 @@ def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None
     if adapter is None:
         pair = Pair(base, load.load(str(tuned)), prompter, {})
     else:
-        both = load.load(model, adapter=adapter)
+        both = load.with_adapter(base, adapter)
         pair = Pair(both, both, prompter, {})
         with pair.side("zero_shot") as lm:
             pair.proof["base_equal"] = torch.equal(plain, _probe(lm))
-    pair.proof["tuned_differs"] = not torch.equal(plain, _probe(pair.tuned))
+    changed = _probe(pair.tuned)
+    pair.proof["tuned_differs"] = not torch.equal(plain, changed)
+    if adapter is not None:
+        together = SideBySide(pair.base)
+        pair.together = together if together.is_exact(_probe_ids(base), plain, changed) else None
     if not pair.proof.get("base_equal", True):
         raise ValueError(
             "The zero-shot side differs from the base model as it loads alone; this run cannot be compared."
@@ -69,15 +87,18 @@ def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None
 
 @torch.inference_mode()
 def _probe(lm: LanguageModel) -> torch.Tensor:
-    ids = torch.tensor([lm.tokenizer(PROBE)["input_ids"]], device=lm.device)
-    return lm.model(ids).logits[0, -1].float().cpu()
+    return lm.model(_probe_ids(lm)).logits[0, -1].float().cpu()
+
+
+def _probe_ids(lm: LanguageModel) -> torch.Tensor:
+    return torch.tensor([lm.tokenizer(PROBE)["input_ids"]], device=lm.device)
 
 
 @torch.inference_mode()
-def speak(lm: LanguageModel, past: dict, ids: list[int]) -> tuple[int, dict]:
-    """The most probable id after `ids`, which follow what is in `past`; and what is remembered then."""
-    logits, past = follow(lm, torch.tensor([ids], device=lm.device), past)
-    return int(logits[0].argmax()), past
+def speak(lm: LanguageModel, past: dict, rows: list[list[int]]) -> tuple[list[int], dict]:
+    """The most probable id after each row of ids, which follow what is in `past`; and what is remembered then."""
+    logits, past = follow(lm, torch.tensor(rows, device=lm.device), past)
+    return logits.argmax(-1).tolist(), past
 
 
 def stream(
@@ -89,22 +110,26 @@ def stream(
 ) -> Iterator[tuple[str, list[int]]]:
     """Greedy ids of each side so far, the sides in turn after every token; ends when all have stopped.
 
-    `prompts[side]` are the ids that this side reads. A stopping id is not part of the answer.
+    `prompts[side]` are the ids that this side reads. A stopping id is not part of the answer. Sides that share a pass
+    go on in step: one that is over is read on unheard, which costs less than to take its memory apart.
     """
-    pasts: dict[str, dict] = {side: {} for side in prompts}
+    voices = pair.voices(prompts)
+    pasts: dict[tuple[str, ...], dict] = {voice: {} for voice in voices}
     feed = {side: list(ids) for side, ids in prompts.items()}
     written: dict[str, list[int]] = {side: [] for side in prompts}
+    live = set(prompts)
     for _ in range(max_new_tokens):
-        for side in list(feed):
-            with pair.side(side) as lm:
-                token, pasts[side] = speak(lm, pasts[side], feed[side])
-            if token in stops:
-                del feed[side]
-                continue
-            written[side].append(token)
-            feed[side] = [token]
-            yield side, written[side]
-        if not feed or should_stop():
+        for voice in [voice for voice in voices if live & set(voice)]:
+            with pair.voice(voice) as lm:
+                tokens, pasts[voice] = speak(lm, pasts[voice], [feed[side] for side in voice])
+            for side, token in zip(voice, tokens, strict=True):
+                feed[side] = [token]
+                if side in live and token in stops:
+                    live.remove(side)
+                if side in live:
+                    written[side].append(token)
+                    yield side, written[side]
+        if not live or should_stop():
             return
 
 

@@ -82,6 +82,12 @@ def load_test(
     return Data([], test, source.name, name, {"test": fingerprint(test)}, {}, source.note)
 
 
+def part(task: Task, name: str, data_dir: str | Path | None = None) -> tuple[list[Example], str]:
+    """The rows of one official part ("train" or "test") as they lie in the file, and where they came from."""
+    source = _Source(task, data_dir, None)
+    return source.parts(("train", "test").index(name))[0], source.name
+
+
 class _Source:
     """Where the rows of a task come from: a file, else a folder, else the Hub, else our own samples."""
 

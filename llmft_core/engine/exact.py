@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from transformers import DynamicCache
 
 from llmft_core.engine import greedy
 from llmft_core.engine.language_model import LanguageModel
@@ -101,7 +102,7 @@ def _is_exact(lm: LanguageModel, prompts, leaves, alone: list[torch.Tensor]) -> 
     layout = layout.to(lm.device)
     called, wanted = inputs(lm, layout), torch.cat([each.flatten(0, 1) for each in alone])
     if lm.bears_trees:
-        memory = greedy.Memory.of(layout)
+        memory = greedy.Memory.of(layout, DynamicCache())
         found = _at_targets(lm, layout, called | {"past_key_values": memory.cache, "use_cache": True})
         step, right = _step_on(lm, layout, memory, leaves), torch.stack([each[0, 1] for each in alone])
     else:

@@ -1,17 +1,18 @@
 """Greedy answers: the branches of all trees in step over one memory, or rows of equal length for other models."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.reading import follow, logits_at, masks
-from llmft_core.engine.tree import FREE, TRUNK, Layout, sees
+from llmft_core.engine.tree import FREE, OUTSIDE, TRUNK, Layout, sees
 
 
 @dataclass
@@ -24,16 +25,38 @@ class Memory:
     positions: torch.Tensor
 
     @classmethod
-    def of(cls, layout: Layout) -> "Memory":
-        """Still empty; the pass that reads the layout fills the cache."""
-        # Made without the config on purpose: sliding layers keep all keys, the mask does the rest.
-        return cls(DynamicCache(), layout.branch, layout.leaf, layout.positions)
+    def of(cls, layout: Layout, cache: DynamicCache) -> "Memory":
+        """The pass that reads the layout puts it into the cache, where as yet there is no more than its stem."""
+        # A cache made without the config, on purpose: sliding layers keep all keys, the mask does the rest.
+        return cls(cache, *layout.keys())
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all other rows."""
         chosen = torch.from_numpy(rows).to(self.branch.device)
         self.cache.batch_select_indices(chosen)
         self.branch, self.leaf, self.positions = (t[chosen] for t in (self.branch, self.leaf, self.positions))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Memory]") -> "Memory":
+        """The rows of all, filled up to the longest with what nobody sees."""
+        width = max(part.branch.shape[1] for part in parts)
+        room = [width - part.branch.shape[1] for part in parts]
+        cache = DynamicCache()
+        for number, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
+            keys, values = (
+                torch.cat(
+                    [pad(getattr(layer, name), (0, 0, 0, free)) for layer, free in zip(layers, room, strict=True)]
+                )
+                for name in ("keys", "values")
+            )
+            cache.update(keys, values, number)
+        columns = (
+            torch.cat(
+                [pad(getattr(part, name), (0, free), value=filler) for part, free in zip(parts, room, strict=True)]
+            )
+            for name, filler in (("branch", OUTSIDE), ("leaf", TRUNK), ("positions", 0))
+        )
+        return cls(cache, *columns)
 
     def read(self, lm: LanguageModel, ids, positions, branch, rows, columns) -> torch.Tensor:
         """Read one more token of some branches ([B, slots], numpy); logits [n, V] at those places."""
@@ -56,22 +79,53 @@ class Memory:
         )
 
 
-def in_step(
-    lm: LanguageModel, layout: Layout, memory: Memory, first: np.ndarray, max_new_tokens: int, stops: set[int]
-) -> dict[int, list[int]]:
-    """Greedy ids per key, all branches of all rows in step; `first` are the ids that follow `layout.ends`.
+@dataclass
+class Unwritten:
+    """Branches that have been read and not answered: of each its key, row, number, depth and first id, [n] each."""
+
+    memory: Memory
+    keys: np.ndarray
+    rows: np.ndarray
+    branch: np.ndarray
+    depth: np.ndarray
+    token: np.ndarray
+
+    @classmethod
+    def of(cls, layout: Layout, memory: Memory, first: np.ndarray, known: Container[int] = ()) -> "Unwritten":
+        """The branches of a layout that are not `known`, and only their rows; `first` are the ids after its `ends`."""
+        live = np.array([key not in known for key in layout.ends])
+        keys = np.array(list(layout.ends))[live]
+        rows, columns = (np.array(side)[live] for side in zip(*layout.ends.values(), strict=True))
+        depth = layout.positions[rows, columns].cpu().numpy()
+        kept = np.unique(rows)
+        if len(kept) < len(layout.ids):
+            memory.keep(kept)
+        branch = np.array([layout.branch_of[key] for key in keys], dtype=int)
+        return cls(memory, keys, np.searchsorted(kept, rows), branch, depth, first[live])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Unwritten]") -> "Unwritten":
+        """All of them over one memory."""
+        starts = np.cumsum([0, *(len(part.memory.branch) for part in parts)])
+        rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)])
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("keys", "branch", "depth", "token")
+        }
+        return cls(Memory.joined([part.memory for part in parts]), rows=rows, **columns)
+
+
+def in_step(lm: LanguageModel, branches: Unwritten, max_new_tokens: int, stops: set[int]) -> dict[int, list[int]]:
+    """Greedy ids per key, all branches in step.
 
     Each step feeds one token per live branch, as a ragged batch [rows, live branches]; rows without any are dropped.
     """
-    keys = list(layout.ends)
-    rows, columns = (np.array(side) for side in zip(*layout.ends.values(), strict=True))
-    branch_of = np.array([layout.branch_of[key] for key in keys])
-    depth = layout.positions[rows, columns].cpu().numpy()
-    written: dict[int, list[int]] = {key: [] for key in keys}
-    token, live = first.copy(), np.arange(len(keys))
+    memory, rows, token = branches.memory, branches.rows, branches.token.copy()
+    written: list[list[int]] = [[] for _ in token]
+    live = np.arange(len(token))
     for step in range(max_new_tokens):
         for index in live:
-            written[keys[index]].append(int(token[index]))
+            written[index].append(int(token[index]))
         live = np.array([index for index in live if int(token[index]) not in stops], dtype=int)
         if len(live) == 0 or step == max_new_tokens - 1:
             break
@@ -83,9 +137,9 @@ def in_step(
         shape = (len(kept), at[1].max() + 1)
         ids, position = np.full(shape, lm.tokenizer.pad_token_id), np.zeros(shape)
         branch = np.full(shape, FREE)
-        ids[at], position[at], branch[at] = token[live], depth[live] + 1 + step, branch_of[live]
+        ids[at], position[at], branch[at] = token[live], branches.depth[live] + 1 + step, branches.branch[live]
         token[live] = memory.read(lm, ids, position, branch, *at).argmax(-1).cpu().numpy()
-    return written
+    return dict(zip(branches.keys.tolist(), written, strict=True))
 
 
 def _slots(rows: np.ndarray) -> np.ndarray:

@@ -66,11 +66,15 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
         model = model.to(device).eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if adapter is not None:
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise ValueError(f"{adapter}: holds no adapter_model.safetensors, the only format that is read.")
-        model = _with_adapter(model, adapter)
-    return exact.checked(LanguageModel(model, tokenizer, source, device))
+    lm = LanguageModel(model, tokenizer, source, device)
+    return exact.checked(lm) if adapter is None else with_adapter(lm, adapter)
+
+
+def with_adapter(lm: LanguageModel, folder: Path) -> LanguageModel:
+    """The same model with a LoRA folder put on it. Raises ValueError like `load`."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ValueError(f"{folder}: holds no adapter_model.safetensors, the only format that is read.")
+    return exact.checked(replace(lm, model=_with_adapter(lm.model, folder)))
 
 
 def _with_adapter(model: torch.nn.Module, folder: Path) -> PeftModel:

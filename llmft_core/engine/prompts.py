@@ -65,7 +65,11 @@ class Prompter:
         that share a prefix and have questions of like length still share it afterwards.
         Raises ValueError if a question alone is too long.
         """
-        return [self._cut(self.encode(prompt), longest, longest - answer_room) for prompt in prompts]
+        texts = [self.text(prompt) for prompt in prompts]
+        prefixes = {prefix: tuple(self._begin(prefix)) for prefix in dict.fromkeys(text.prefix for text in texts)}
+        questions = self.tokenizer([text.question for text in texts], add_special_tokens=False)["input_ids"]
+        encoded = [Encoded(prefixes[text.prefix], tuple(ids)) for text, ids in zip(texts, questions, strict=True)]
+        return [self._cut(prompt, longest, longest - answer_room) for prompt in encoded]
 
     def _cut(self, prompt: Encoded, longest: int, room: int) -> Encoded:
         """The prompt in at most `room` tokens."""

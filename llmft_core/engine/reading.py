@@ -1,16 +1,22 @@
 """How a model reads a layout: what it is called with, and its logits at the places that matter and nowhere else."""
 
+import copy
 import inspect
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from transformers import DynamicCache
 
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
 
 MEMORIES = ("past_key_values", "cache_params", "state")  # what architectures call that which they remember
+SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers reads it at every pass
+SHORTEST_STEM = 4  # tokens; a shorter one is not worth a pass of its own
+NARROW = 64  # tokens of branches in a row that shares no more than the stem
 
 
 def passes(
@@ -29,13 +35,39 @@ def passes(
         yield lay_out(batch, lm.tokenizer.pad_token_id)
 
 
+def passes_after_stem(
+    lm: LanguageModel,
+    prompts: Sequence[Encoded],
+    leaves: Sequence[tuple[tuple[int, ...], ...]],
+    packing: Packing,
+    tokens: int,
+) -> Iterator[tuple[Layout, DynamicCache]]:
+    """The same, each with what the model has read before: the tokens that all prompts begin with are read only once.
+
+    Nothing can be learnt from such a pass. A single row has nobody to share with, so it has no stem.
+    """
+    trees = grow(prompts, leaves, packing.widest) if lm.bears_trees else []
+    stem = tuple(os.path.commonprefix([tree.prefix for tree in trees])) if packing.has_stem and len(trees) > 1 else ()
+    if len(stem) < SHORTEST_STEM:
+        yield from ((layout, DynamicCache()) for layout in passes(lm, prompts, leaves, packing, tokens))
+        return
+    rest = [prompt._replace(prefix=prompt.prefix[len(stem) :]) for prompt in prompts]
+    widest = packing.widest if any(prompt.prefix for prompt in rest) else min(packing.widest, NARROW)
+    past = DynamicCache()
+    lm.causal.base_model(torch.tensor([stem], device=lm.device), past_key_values=past, use_cache=True)
+    for batch in batches(grow(rest, leaves, widest), packing.tokens or tokens):
+        memory = copy.deepcopy(past)
+        memory.batch_repeat_interleave(len(batch))
+        yield lay_out(batch, lm.tokenizer.pad_token_id, len(stem)), memory
+
+
 def inputs(lm: LanguageModel, layout: Layout) -> dict:
     """What the model is called with. Plain rows need no mask: no token sees the padding at its right."""
     if not lm.bears_trees:
         return {"input_ids": layout.ids}
     return {
         "input_ids": layout.ids,
-        "attention_mask": masks(lm, layout.visible(), layout.positions, layout.positions),
+        "attention_mask": masks(lm, layout.visible(), layout.positions, layout.keys()[2]),
         "position_ids": layout.positions,
     }
 
@@ -67,9 +99,12 @@ def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
 def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, tokens: torch.Tensor | None = None):
     """In this block a forward pass gives logits [n, V] at those places alone, or [n, len(tokens)] of those token ids.
 
-    The model's own code goes on from there, so that logits which it scales or caps are what they always are.
+    The model's own code goes on from there, so that logits which it scales or caps are what they always are. Nor do
+    other places pass through the last MLP, for nobody looks at them any more.
     """
     head = lm.causal.get_output_embeddings()
+    layers = getattr(lm.causal.base_model, "layers", None)
+    mlp = getattr(layers[-1], "mlp", None) if layers else None
     hooks = [head.register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))]
     is_plain = type(head) is torch.nn.Linear and "forward" not in vars(head)
     if tokens is not None and is_plain:  # only their rows of the matrix: a vocabulary can be 256 thousand
@@ -77,19 +112,57 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, t
         head.forward = lambda hidden: torch.nn.functional.linear(hidden, head.weight[tokens], bias)
     elif tokens is not None:
         hooks.append(head.register_forward_hook(lambda *called: called[-1][..., tokens]))
+    if mlp is not None:
+        whole = mlp.forward
+        mlp.forward = lambda hidden: _at_places(whole, hidden, rows, columns)
     try:
         yield
     finally:
+        if mlp is not None:
+            del mlp.forward
         for hook in hooks:
             hook.remove()
         if tokens is not None and is_plain:
             del head.forward
 
 
+def _at_places(forward, hidden: torch.Tensor, rows, columns) -> torch.Tensor:
+    """What a module makes of each place by itself, at those places (and at some more in rows that have fewer).
+
+    Rows stay rows: an adapter may be on for some of them only (`side_by_side`).
+    """
+    wanted = torch.zeros(hidden.shape[:2], dtype=torch.int8, device=hidden.device)
+    wanted[rows, columns] = 1
+    places = wanted.sort(dim=1, descending=True, stable=True).indices[:, : int(wanted.sum(1).max())]
+    places = places[..., None].expand(-1, -1, hidden.shape[2])
+    found = forward(hidden.gather(1, places))
+    if not isinstance(found, torch.Tensor):  # some give what their router chose besides
+        return forward(hidden)
+    return torch.zeros_like(hidden, dtype=found.dtype).scatter(1, places, found)
+
+
 def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
     """Logits in float32 at those places, over the vocabulary or `tokens` alone, of the model called with `called`."""
-    with head_only_at(lm, rows, columns, tokens):
+    with head_only_at(lm, rows, columns, tokens), _heads_share_keys(lm):
         return lm.causal(**called).logits.float()
+
+
+@contextmanager
+def _heads_share_keys(lm: LanguageModel):
+    """In this block masked attention on a CPU does not copy keys for each head that reads them.
+
+    The results are equal bit for bit. transformers copies them for CUDA's sake: kernels there take a mask only so.
+    """
+    before = os.environ.get(SHARE_KEYS)
+    if lm.device.type == "cpu":
+        os.environ[SHARE_KEYS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SHARE_KEYS, None)
+        else:
+            os.environ[SHARE_KEYS] = before
 
 
 def follow(lm: LanguageModel, ids: torch.Tensor, past: dict) -> tuple[torch.Tensor, dict]:

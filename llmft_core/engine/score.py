@@ -9,10 +9,11 @@ import torch
 from llmft_core.engine import greedy
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
-from llmft_core.engine.reading import inputs, logits_at, passes
+from llmft_core.engine.reading import inputs, logits_at, passes_after_stem
 from llmft_core.engine.tree import PACKED, Layout, Packing
 
-TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}  # padded tokens per forward pass
+TOKENS_AT_ONCE = {"cpu": 1024, "mps": 8192, "cuda": 32768}  # padded tokens per forward pass; few stay in a CPU's cache
+REMEMBERED = {"cpu": 16384, "mps": 8192, "cuda": 32768}  # tokens of trees that are answered in step
 
 
 class Written(NamedTuple):
@@ -43,10 +44,10 @@ def label_scores(
     if all(len(label) == 1 for label in labels):
         tokens = torch.tensor([label[0] for label in labels], device=lm.device)
         scores, done = np.zeros((len(prompts), len(labels))), 0
-        for layout in passes(lm, prompts, [()] * len(prompts), packing, tokens_at_once(lm)):
+        for layout, past in passes_after_stem(lm, prompts, [()] * len(prompts), packing, tokens_at_once(lm)):
             rows, columns = _ends(layout)
-            called = inputs(lm, layout.to(lm.device))
-            scores[list(layout.ends)] = logits_at(lm, rows, columns, tokens, **called, use_cache=False).cpu().numpy()
+            called = inputs(lm, layout.to(lm.device)) | remembering(layout, past)
+            scores[list(layout.ends)] = logits_at(lm, rows, columns, tokens, **called).cpu().numpy()
             done += len(layout.ends)
             tick(done)
     else:
@@ -64,14 +65,19 @@ def leaf_scores(
 ) -> np.ndarray:
     """Summed log-probabilities [n, leaves] of whole continuations; every prompt has the same number of leaves."""
     scores, done = np.zeros((len(prompts), len(leaves[0]))), set()
-    for layout in passes(lm, prompts, leaves, packing, tokens_at_once(lm)):
+    for layout, past in passes_after_stem(lm, prompts, leaves, packing, tokens_at_once(lm)):
         layout = layout.to(lm.device)
-        target = layout.targets
-        logits = logits_at(lm, target["row"], target["column"], **inputs(lm, layout), use_cache=False)
+        target, called = layout.targets, inputs(lm, layout) | remembering(layout, past)
+        logits = logits_at(lm, target["row"], target["column"], **called)
         add_leaf_scores(layout, logits, scores)
         done |= layout.ends.keys()
         tick(len(done))
     return scores
+
+
+def remembering(layout: Layout, past) -> dict:
+    """How a pass is called that only reads: after its stem, if it has one, and remembering nothing otherwise."""
+    return {"past_key_values": past, "use_cache": True} if layout.stem else {"use_cache": False}
 
 
 def add_leaf_scores(layout: Layout, logits: torch.Tensor, scores: np.ndarray) -> None:
@@ -114,21 +120,51 @@ def write(
 def _write_on_trees(lm, prompts, leaves, max_new_tokens, stops, tick, packing) -> tuple[dict, np.ndarray]:
     """Greedy ids per key, and the summed log-probability of the one leaf on each prompt."""
     found: dict[int, list[int]] = {}
-    logp = np.zeros((len(prompts), 1))
-    for layout in passes(lm, prompts, leaves, packing, tokens_at_once(lm)):
+    logp, most = np.zeros((len(prompts), 1)), packing.tokens or REMEMBERED.get(lm.device.type, 4096)
+    waiting: list[greedy.Unwritten] = []
+
+    def answer_all() -> None:
+        if waiting:
+            found.update(greedy.in_step(lm, greedy.Unwritten.joined(waiting), max_new_tokens, stops))
+            waiting.clear()
+
+    for layout, past in passes_after_stem(lm, prompts, leaves, packing, tokens_at_once(lm)):
         layout = layout.to(lm.device)
-        memory = greedy.Memory.of(layout)
+        memory = greedy.Memory.of(layout, past)
         target, ends = layout.targets, [torch.from_numpy(end).to(lm.device) for end in _ends(layout)]
         rows, columns = (torch.cat(pair) for pair in zip((target["row"], target["column"]), ends, strict=True))
         called = inputs(lm, layout)
         logits = logits_at(lm, rows, columns, **called, past_key_values=memory.cache, use_cache=True)
         hung = len(target["row"])
         add_leaf_scores(layout, logits[:hung], logp)
-        first = logits[hung:].argmax(-1).cpu().numpy()
+        best = logits.argmax(-1).cpu().numpy()
         del logits
-        found |= greedy.in_step(lm, layout, memory, first, max_new_tokens, stops)
+        found |= foretold(layout, best[:hung], max_new_tokens, stops)
+        if layout.ends.keys() - found.keys():
+            waiting.append(greedy.Unwritten.of(layout, memory, best[hung:], found))
+        if sum(part.memory.branch.numel() for part in waiting) >= most:
+            answer_all()
         tick(len(found))
+    answer_all()
+    tick(len(found))
     return found, logp
+
+
+def foretold(layout: Layout, best: np.ndarray, max_new_tokens: int, stops: set[int]) -> dict[int, list[int]]:
+    """Greedy ids of the keys whose leaf is what they would write: each of its tokens is `best` after those before it.
+
+    Whoever abstains has been read to the end by the pass that scores the abstention.
+    """
+    leaves: dict[int, list[int]] = {}
+    wrong = set()
+    for key, token, predicted in zip(*(layout.targets[name].tolist() for name in ("key", "token")), best, strict=True):
+        leaves.setdefault(key, []).append(token)
+        wrong |= set() if token == predicted else {key}
+    return {
+        key: leaf
+        for key, leaf in leaves.items()
+        if key not in wrong and len(leaf) <= max_new_tokens and leaf[-1] in stops and not stops & set(leaf[:-1])
+    }
 
 
 def _ends(layout: Layout) -> tuple[np.ndarray, np.ndarray]:

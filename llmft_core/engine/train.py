@@ -14,11 +14,12 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine import load
+from llmft_core.engine import evaluate, load
 from llmft_core.engine.language_model import LanguageModel
-from llmft_core.engine.prompts import Encoded
+from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.engine.reading import head_only_at, inputs, passes
 from llmft_core.engine.tree import PACKED, Layout, Packing
+from llmft_core.tasks.base import Example, Task
 
 TOKENS_AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # padded tokens per forward pass; a step may take several
 
@@ -29,6 +30,13 @@ class Lesson:
 
     prompt: Encoded
     answer: tuple[int, ...]
+
+
+def lessons_of(task: Task, prompter: Prompter, examples: Sequence[Example], longest: int) -> list[Lesson]:
+    """Examples as ids, in their order. An unanswerable question is taught as the abstention."""
+    prompts = evaluate.encode(task, prompter, examples, longest)
+    answers = (example.answers[0] if example.answers else task.abstention for example in examples)
+    return [Lesson(p, prompter.answer(a)) for p, a in zip(prompts, answers, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -205,15 +213,6 @@ def teach(
             output_dir=str(folder),
             max_steps=len(steps),
             per_device_train_batch_size=1,
-            learning_rate=schooling.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=min(100, max(1, len(steps) // 20)),
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            use_cpu=lm.device.type == "cpu",
-            optim="adamw_torch_fused",
-            logging_steps=max(1, len(steps) // 60),
-            logging_nan_inf_filter=False,
             eval_strategy="steps" if probe else "no",
             eval_steps=every,
             save_strategy="steps",
@@ -222,11 +221,8 @@ def teach(
             load_best_model_at_end=bool(stopper),
             metric_for_best_model=f"eval_{schooling.headline}" if stopper else None,
             greater_is_better=True if stopper else None,
-            train_sampling_strategy="sequential",
             remove_unused_columns=False,
-            report_to="none",
-            disable_tqdm=True,
-            seed=schooling.seed,
+            **arguments(lm, schooling, len(steps)),
         ),
         train_dataset=Steps(lessons, steps),
         eval_dataset=Steps(lessons, steps[:1]) if probe else None,
@@ -237,6 +233,25 @@ def teach(
     trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     lm.model.eval()
     return not listener.stopped
+
+
+def arguments(lm: LanguageModel, schooling: Schooling, steps: int) -> dict:
+    """What any Trainer of this model is told for this schooling: optimizer, schedule, order, and what it reports."""
+    return {
+        "learning_rate": schooling.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": min(100, max(1, steps // 20)),
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "use_cpu": lm.device.type == "cpu",
+        "optim": "adamw_torch_fused",
+        "logging_steps": max(1, steps // 60),
+        "logging_nan_inf_filter": False,
+        "train_sampling_strategy": "sequential",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": schooling.seed,
+    }
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ How a model reads such a row is in `reading`.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,11 +51,12 @@ class Packing(NamedTuple):
 
     widest: int = 384  # attention is quadratic in a row
     tokens: int | None = None
+    has_stem: bool = True  # what all prompts begin with is read once, where nothing is learnt from it
 
 
 PACKED = Packing()
-PADDED = Packing(widest=0)  # every prompt has a row of its own
-ONE_BY_ONE = Packing(widest=0, tokens=1)
+PADDED = Packing(widest=0, has_stem=False)  # every prompt has a row of its own
+ONE_BY_ONE = Packing(widest=0, tokens=1, has_stem=False)
 
 
 def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]], widest: int = 384) -> list[Tree]:
@@ -116,18 +117,28 @@ class Layout:
     ends: dict[int, tuple[int, int]]
     targets: dict[str, torch.Tensor]
     branch_of: dict[int, int]
+    stem: int = 0  # tokens before each row that are read already, shared by all
 
     def to(self, device: torch.device) -> "Layout":
         """The same layout with its tensors on `device`."""
         moved = {name: getattr(self, name).to(device) for name in ("ids", "positions", "branch", "leaf")}
         targets = {name: value.to(device) for name, value in self.targets.items()}
-        return Layout(**moved, ends=self.ends, targets=targets, branch_of=self.branch_of)
+        return replace(self, **moved, targets=targets)
+
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Branch, leaf and position of all that can be seen, the stem in front: [B, stem + T] each."""
+        shape = (len(self.ids), self.stem)
+        prefix, trunk = (torch.full(shape, number, device=self.ids.device) for number in (PREFIX, TRUNK))
+        places = torch.arange(self.stem, device=self.ids.device).expand(shape)
+        mine = (self.branch, self.leaf, self.positions)
+        return tuple(torch.cat(pair, 1) for pair in zip((prefix, trunk, places), mine, strict=True))
 
     def visible(self) -> torch.Tensor:
-        """[B, T, T], True where the row token may look at the column token."""
+        """[B, T, stem + T], True where the row token may look at the column token."""
         length = self.ids.shape[1]
-        earlier = torch.ones(length, length, dtype=torch.bool, device=self.ids.device).tril()
-        return sees(self.branch, self.leaf, self.branch, self.leaf) & earlier
+        shape = (length, self.stem + length)
+        earlier = torch.ones(shape, dtype=torch.bool, device=self.ids.device).tril(self.stem)
+        return sees(self.branch, self.leaf, *self.keys()[:2]) & earlier
 
 
 def sees(branch_q, leaf_q, branch_k, leaf_k) -> torch.Tensor:
@@ -137,16 +148,16 @@ def sees(branch_q, leaf_q, branch_k, leaf_k) -> torch.Tensor:
     return (branch_k[:, None, :] == PREFIX) | (on_branch & on_leaf)
 
 
-def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
-    """Put trees side by side as the rows of one batch, padded at the right."""
+def lay_out(trees: Sequence[Tree], pad: int, stem: int = 0) -> Layout:
+    """Put trees side by side as the rows of one batch, padded at the right; `stem` tokens stand before each."""
     width = max(tree.length for tree in trees)
     ids = np.full((len(trees), width), pad, dtype=np.int64)
     positions, leaf = np.zeros_like(ids), np.full_like(ids, TRUNK)
     branch = np.full_like(ids, OUTSIDE)
     ends, branch_of, targets = {}, {}, []
     for row, tree in enumerate(trees):
-        at = root = len(tree.prefix)
-        ids[row, :root], positions[row, :root], branch[row, :root] = tree.prefix, range(root), PREFIX
+        at, root = len(tree.prefix), stem + len(tree.prefix)
+        ids[row, :at], positions[row, :at], branch[row, :at] = tree.prefix, range(stem, root), PREFIX
         for number, (key, question, leaves) in enumerate(tree.branches):
             depth = root + len(question)
             ids[row, at : at + len(question)] = question
@@ -166,4 +177,4 @@ def lay_out(trees: Sequence[Tree], pad: int) -> Layout:
     columns = torch.tensor(targets, dtype=torch.long).reshape(-1, 5).T
     named = dict(zip(("row", "column", "token", "key", "leaf"), columns, strict=True))
     tensors = (torch.from_numpy(array) for array in (ids, positions, branch, leaf))
-    return Layout(*tensors, ends=ends, targets=named, branch_of=branch_of)
+    return Layout(*tensors, ends=ends, targets=named, branch_of=branch_of, stem=stem)

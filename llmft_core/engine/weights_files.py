@@ -135,11 +135,23 @@ def header(path: Path) -> dict[str, Stored]:
 
 def blocks(stored: Stored) -> Iterator[torch.Tensor]:
     """The tensor as float32 matrices [rows, columns] of about BLOCK elements; each is overwritten by the next."""
+    room = None
+    for values in raw_blocks(stored):
+        room = torch.empty(values.shape) if room is None else room
+        yield widened(values, room)
+
+
+def widened(values: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """The block in float32: itself, or written into `room` (its shape or more rows)."""
+    return values if values.dtype == torch.float32 else room[: len(values)].copy_(values)
+
+
+def raw_blocks(stored: Stored) -> Iterator[torch.Tensor]:
+    """The same in the type that the file holds, as it lies there."""
     total, columns = stored.matrix
     step = max(1, min(total, BLOCK // max(columns, 1)))
     raw = torch.empty(step * columns * stored.dtype.itemsize, dtype=torch.uint8)
     values = raw.view(stored.dtype).view(step, columns)
-    wide = values if stored.dtype == torch.float32 else torch.empty(step, columns)
     with stored.path.open("rb", buffering=0) as file:
         file.seek(stored.start)
         if hasattr(os, "posix_fadvise"):  # the disk works ahead while we calculate
@@ -149,7 +161,7 @@ def blocks(stored: Stored) -> Iterator[torch.Tensor]:
         for first in range(0, total, step):
             count = min(step, total - first)
             _fill(file, raw[: count * columns * stored.dtype.itemsize])
-            yield wide[:count] if wide is values else wide[:count].copy_(values[:count])
+            yield values[:count]
 
 
 def _fill(file: FileIO, buffer: torch.Tensor) -> None:

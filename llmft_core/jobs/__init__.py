@@ -22,10 +22,11 @@ from llmft_core.runs import Run, State
 
 __all__ = [
     "CallFailed", "Speaker", "ask_to_stop", "call", "end", "environment", "resume", "start", "stop",
-    "stop_in_background", "wait",
+    "stop_in_background", "timed", "wait",
 ]  # fmt: skip
 
 START_SECONDS = 15.0  # for a child to take its lock
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
 GRACE = 20.0  # from the stop file to SIGTERM: an optimizer step of a large model
 HARD_GRACE = 10.0  # from SIGTERM to SIGKILL
 
@@ -136,19 +137,33 @@ def call(what: str, request: dict) -> dict:
 
     Raises ValueError with the child's sentence if the input was at fault, CallFailed if anything else was.
     """
+    return timed(what, request)[0]
+
+
+def timed(what: str, request: dict) -> tuple[dict, float, int]:
+    """The same, with what the child took: seconds from start to end, and its peak resident memory in bytes."""
+    start = time.monotonic()
     child = subprocess.Popen(
         [sys.executable, "-m", "llmft_core.worker.calls", what],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment(runs.root()),
     )  # fmt: skip
     try:
-        answers, _ = child.communicate(files.to_json(request))
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(files.to_json(request))
+        answers = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
     except BaseException:  # Ctrl-C, mostly
         end(child)
         raise
+    return _answer(what, answers, child.returncode), time.monotonic() - start, usage.ru_maxrss * _RSS_UNIT
+
+
+def _answer(what: str, answers: str, code: int) -> dict:
     try:
         answer = json.loads(answers.strip().splitlines()[-1])
     except (IndexError, ValueError):
-        why = "it was killed, perhaps for lack of memory" if child.returncode < 0 else f"exit code {child.returncode}"
+        why = "it was killed, perhaps for lack of memory" if code < 0 else f"exit code {code}"
         raise CallFailed(f"The process for '{what}' ended without an answer: {why}.") from None
     if "result" in answer:
         return answer["result"]

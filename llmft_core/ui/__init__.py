@@ -43,8 +43,9 @@ with _no_stubs():
 def build_app(speaker=None) -> gr.Blocks:
     """The page. `speaker` answers the Try tab (`jobs.Speaker` unless a test brings its own)."""
     from llmft_core.ui.page import Page
+    from llmft_core.ui.thrift import Thrifty
 
-    with gr.Blocks(title="llmft: what did fine-tuning change?", fill_width=True, analytics_enabled=False) as demo:
+    with Thrifty(title="llmft: what did fine-tuning change?", fill_width=True, analytics_enabled=False) as demo:
         page = Page(speaker)
         page.top()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as page.tabs:
@@ -61,6 +62,7 @@ def launch(demo: gr.Blocks, host: str | None = None, port: int | None = None, **
 
     Raises ValueError if the address cannot be listened on.
     """
+    from llmft_core.ui.assets import shelved
     from llmft_core.ui.theme import CSS, HEAD, theme
 
     threading.Timer(WARM_UP, import_module, ["llmft_core.charts"]).start()
@@ -69,7 +71,8 @@ def launch(demo: gr.Blocks, host: str | None = None, port: int | None = None, **
     try:
         demo.launch(
             server_name=host, server_port=port, theme=theme(), css=CSS, head=HEAD,
-            footer_links=[], run_history=False, ssr_mode=False, pwa=False, **more,
+            footer_links=[], run_history=False, ssr_mode=False, pwa=False,
+            app_kwargs={"lifespan": shelved}, **more,
         )  # fmt: skip
     except (OSError, OverflowError, ValueError):
         where = f"{host}:{port or os.environ.get('GRADIO_SERVER_PORT') or '7860 to 7959'}"

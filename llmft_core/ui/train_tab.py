@@ -3,6 +3,7 @@
 import functools
 import threading
 import time
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -179,25 +180,42 @@ class Train:
 
     def pulse(self, chosen: Choice, watched="", *_) -> dict:
         """The lower half: the run at work, or how the last one ended."""
-        from llmft_core import charts  # plotly: the first page need not wait for it
-
         run = live.watched(runs.all(), chosen.task, chosen.model, choice.is_of, watched or "")
         if run is None:
             return {self.live: gr.Column(visible=False), self.watched: ""}
         state = run.state()
-        curve = frames.learning_curve(run)
-        curve.loc[(curve["step"] == 0) & curve["value"].notna(), "side"] = "zero_shot"  # nothing is learnt by step 0
-        probes = curve.dropna(subset=["value"]) if len(curve) else curve
+        said = run.history()
+        curves = _curves(run, (len(said), said[-1].at if said else 0.0))
         log = run.log_tail(60)
         return {
             self.live: gr.Column(visible=True), self.watched: run.name, self.status: status(run),
             self.cancel: gr.Button(visible=state.is_active, interactive=not is_stopping(run)),
             self.open_row: gr.Row(visible=choice.is_usable(run)),
             self.resume_row: gr.Row(visible=state.kind in ("failed", "cancelled", "died")),
-            self.curves: gr.Row(visible=len(curve) > 0), self.loss: charts.loss_curve(curve),
-            self.probe_head: _probe_head(probes), self.probe: charts.probe_curve(curve),
+            self.curves: gr.Row(visible=curves.drawn), self.loss: curves.loss, self.probe: curves.probe,
+            self.probe_head: curves.probe_head,
             self.log_fold: gr.Accordion(visible=bool(log)), self.log: html.log(log),
         }  # fmt: skip
+
+
+class Curves(NamedTuple):
+    """What the page shows of a learning curve; the charts as what Gradio sends of them."""
+
+    drawn: bool
+    loss: Any
+    probe: Any
+    probe_head: str
+
+
+@functools.lru_cache(maxsize=8)
+def _curves(run: Run, said: tuple[int, float]) -> Curves:
+    """Drawn once for all who watch: `said` is how much the run has said so far, and when it last did."""
+    from llmft_core import charts  # plotly: the first page need not wait for it
+
+    curve = frames.learning_curve(run)
+    curve.loc[(curve["step"] == 0) & curve["value"].notna(), "side"] = "zero_shot"  # nothing is learnt by step 0
+    probes = curve.dropna(subset=["value"]) if len(curve) else curve
+    return Curves(len(curve) > 0, charts.loss_curve(curve), charts.probe_curve(curve), _probe_head(probes))
 
 
 def _starting_up() -> gr.Button:

@@ -67,6 +67,13 @@ def packing(request: dict) -> dict:
     return bench.packing(**request)
 
 
+def side(request: dict) -> dict:
+    """One turn of one side of a bench."""
+    from llmft_core.bench import side
+
+    return side.take(request["where"], request["request"])
+
+
 CALLS = {
     "evaluate": evaluate,
     "weights": weights,
@@ -74,6 +81,7 @@ CALLS = {
     "overlap": overlap,
     "bits_per_byte": bits_per_byte,
     "packing": packing,
+    "side": side,
 }
 
 

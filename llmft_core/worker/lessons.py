@@ -36,10 +36,8 @@ class Lessons:
         return evaluate.predict(self.lm, self.prompter, self.task, examples, self.longest, tick)
 
     def lessons(self) -> list[train.Lesson]:
-        """The training examples as ids. An unanswerable question is taught as the abstention."""
-        prompts = evaluate.encode(self.task, self.prompter, self.train, self.longest)
-        answers = (example.answers[0] if example.answers else self.task.abstention for example in self.train)
-        return [train.Lesson(p, self.prompter.answer(a)) for p, a in zip(prompts, answers, strict=True)]
+        """The training examples as ids."""
+        return train.lessons_of(self.task, self.prompter, self.train, self.longest)
 
 
 def hold_out(examples: list[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:

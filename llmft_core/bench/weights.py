@@ -1,0 +1,88 @@
+"""What fine-tuning did to the weights: read from the files by us, against loading both models and looping."""
+
+import contextlib
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmft_core import checks, files
+from llmft_core.bench import duel
+
+TITLE = "the change of every tensor between two checkpoints, and what a LoRA adapter changes"
+DEFAULTS = {"model": "llama-3.2-1b-shape", "rounds": 3, "keep": False}
+SIDES = "llmft_core.bench.weights_sides"
+EXACT = 1e-3  # relative, for figures that are sums over the entries
+ESTIMATED = 0.05  # relative, for what both sides estimate: the spectral norm, and twice that for its square
+
+
+def run(options: dict, say) -> dict:
+    """The report of the duel, with `over_reading` (ours by the time of reading the bytes alone) and `lora`."""
+    fight = duel.Duel(f"{SIDES}:ours", f"{SIDES}:theirs", "transformers: load both models and loop", agreement)
+    base = str(checks.local_folder(options["model"]))
+    with _pair(base, options["keep"]) as folders:
+        report = duel.fight("weights", fight, folders, options["rounds"], say)
+        lora = [duel.take_turn(f"{SIDES}:lora", folders) for _ in range(options["rounds"])]
+    for number, turn in enumerate(lora, 1):
+        say(f"round {number}, the adapter: {turn.seconds:.2f} s, {turn.peak_memory / 2**20:.0f} MiB")
+    ours = report["ours"]
+    return report | {
+        "request": {"model": options["model"]},
+        "over_reading": round(ours["seconds"] / ours["read_seconds"], 2),
+        "lora": {
+            "seconds": round(statistics.median(turn.seconds for turn in lora), 3),
+            "peak_memory_mib": round(statistics.median(turn.peak_memory for turn in lora) / 2**20),
+            "n": lora[0].n,
+        },
+    }
+
+
+@contextlib.contextmanager
+def _pair(base: str, keep: bool) -> Iterator[dict]:
+    """{"base", "tuned", "adapter"}: folders that a child makes; removed at the end, or with `keep` found again."""
+    home = Path(tempfile.gettempdir()).resolve() / "llmft-pairs"
+    home.mkdir(exist_ok=True)
+    kept, made = home / Path(base).name, Path(tempfile.mkdtemp(dir=home))
+    try:
+        if not kept.is_dir():
+            duel.take_turn("llmft_core.bench.checkpoint_pair:make", {"base": base, "folder": str(made)})
+        if keep and not kept.is_dir():
+            made.rename(kept)
+        folder = kept if kept.is_dir() else made
+        yield {"base": base, "tuned": str(folder / "tuned"), "adapter": str(folder / "adapter")}
+    except OSError as error:
+        raise ValueError(files.sentence(error)) from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def agreement(ours: dict[str, dict], theirs: dict[str, dict]) -> float:
+    """Share of all tensors whose every figure agrees; {tensor: {column: number}, None where there is none} of both."""
+    names = ours.keys() | theirs.keys()
+    return sum(name in ours and name in theirs and alike(ours[name], theirs[name]) for name in names) / len(names)
+
+
+def alike(ours: dict, theirs: dict) -> bool:
+    """Whether all figures that their side has are those of ours, within EXACT or ESTIMATED."""
+    for column, value in theirs.items():
+        if value is None or ours[column] is None:
+            if value != ours[column]:
+                return False
+            continue
+        share = {"spectral_norm": ESTIMATED, "stable_rank": 2 * ESTIMATED}.get(column, EXACT)
+        if not abs(ours[column] - value) <= share * abs(value):
+            return False
+    return True
+
+
+def table(report: dict) -> tuple:
+    """Heads, rows and the columns of numbers, for people."""
+    heads, rows, numbers = duel.table(report)
+    lora, reading = report["lora"], report["ours"]["read_seconds"]
+    rows.insert(
+        2,
+        ("ours, the adapter", f"{lora['n'] / lora['seconds']:.2f}", f"{lora['seconds']:.2f}", lora["peak_memory_mib"]),
+    )
+    rows.append((f"reading the bytes alone {reading:.2f} s: ours × {report['over_reading']:.2f}", "", "", ""))
+    return heads, rows, numbers

@@ -1,0 +1,110 @@
+"""What visitors share: files and the page kept in memory, and events that make only what they change."""
+
+import asyncio
+import gzip
+
+import gradio as gr
+import pytest
+
+from llmft_core.ui.assets import FOR_GOOD, Shelf
+from llmft_core.ui.thrift import Thrifty
+
+
+class Behind:
+    """An app that counts how often it is asked and answers with the path, in two parts."""
+
+    def __init__(self, status: int = 200):
+        self.asked, self.status = 0, status
+
+    async def __call__(self, scope, receive, send):
+        self.asked += 1
+        await send({"type": "http.response.start", "status": self.status, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b" whole"})
+
+
+def ask(shelf: Shelf, path: str, method: str = "GET", query: bytes = b"", **headers: str) -> tuple[dict, bytes]:
+    """Headers and body of the answer."""
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "path": path, "query_string": query, "scheme": "http", "headers": named}
+    said = []
+
+    async def send(message):
+        said.append(message)
+
+    asyncio.run(shelf(scope, None, send))
+    return dict(said[0]["headers"]), b"".join(message.get("body", b"") for message in said[1:])
+
+
+def test_a_file_is_made_once_for_each_encoding():
+    behind = Behind()
+    shelf = Shelf(behind)
+    for _ in range(3):
+        headers, body = ask(shelf, "/assets/Index-Dw2QElZn.js", accept_encoding="gzip, br")
+        assert body == b"/assets/Index-Dw2QElZn.js whole"
+        assert headers[b"content-length"] == str(len(body)).encode()
+        assert headers[FOR_GOOD[0]] == FOR_GOOD[1]
+    assert behind.asked == 1
+    ask(shelf, "/assets/Index-Dw2QElZn.js")
+    assert behind.asked == 2
+
+
+def test_only_a_file_whose_name_says_its_content_may_be_kept_by_the_browser_for_good():
+    headers, _ = ask(Shelf(Behind()), "/static/img/logo.svg")
+    assert FOR_GOOD[0] not in headers
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"path": "/gradio_api/queue/data"},
+        {"path": "/assets/a.js", "method": "HEAD"},
+        {"path": "/assets/a.js", "range": "bytes=0-9"},
+        {"path": "/", "query": b"deep_link=abc"},
+        {"path": "/", "cookie": "access-token=abc"},
+    ],
+    ids=lambda asked: "-".join(map(str, asked.values())),
+)
+def test_what_differs_between_requests_is_asked_for_each_time(asked):
+    behind = Behind()
+    shelf = Shelf(behind)
+    for _ in range(2):
+        assert ask(shelf, **asked)[1] == f"{asked['path']} whole".encode()
+    assert behind.asked == 2
+
+
+def test_what_failed_is_not_kept():
+    behind = Behind(status=404)
+    shelf = Shelf(behind)
+    for _ in range(2):
+        ask(shelf, "/assets/none.js")
+    assert behind.asked == 2
+
+
+def test_the_page_is_kept_for_each_address_and_sent_compressed():
+    behind = Behind()
+    shelf = Shelf(behind)
+    for host in ("here", "here", "there"):
+        headers, body = ask(shelf, "/", host=host, accept_encoding="gzip, br")
+        assert headers[b"content-encoding"] == b"gzip"
+        assert gzip.decompress(body) == b"/ whole"
+    assert behind.asked == 2
+    assert ask(shelf, "/", host="here")[1] == b"/ whole"
+
+
+def test_an_event_makes_only_what_it_changes():
+    with Thrifty() as demo:
+        boxes = [gr.Textbox(label=str(number)) for number in range(3)]
+        kept = gr.State("kept")
+        button = gr.Button("go")
+        button.click(lambda: {boxes[1]: "new", boxes[0]: gr.skip()}, None, [*boxes, kept])
+    (event,) = demo.fns.values()
+    found = asyncio.run(demo.postprocess_data(event, {boxes[1]: "new", boxes[0]: gr.skip()}, None))
+    assert found == [gr.skip(), "new", gr.skip(), None]
+    both = asyncio.run(demo.postprocess_data(event, {boxes[0]: "a", boxes[2]: gr.Textbox(visible=False)}, None))
+    assert both[0] == "a" and both[2]["visible"] is False and both[3] is None
+    nothing = asyncio.run(demo.postprocess_data(event, {boxes[0]: gr.skip()}, None))
+    assert nothing == [gr.skip(), gr.skip(), gr.skip(), None]
+    stranger = gr.Textbox(render=False)
+    with pytest.raises(ValueError):
+        asyncio.run(demo.postprocess_data(event, {stranger: "new"}, None))
