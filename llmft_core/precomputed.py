@@ -13,7 +13,7 @@ WHOLE = dict(model="mini", preset="demo", train_examples=0, eval_examples=0, pro
 RUNS: dict[str, dict] = {
     "sst2-mini-lora": WHOLE | dict(task="sst2", learning_rate=3e-3),
     "sst2-mini-full": WHOLE | dict(task="sst2", method="full", learning_rate=2e-3),
-    "squad-v2-mini-lora": WHOLE | dict(task="squad_v2", learning_rate=3e-3),
+    "squad-v2-mini-lora": WHOLE | dict(task="squad_v2", epochs=1, learning_rate=3e-3),
     "squad-v2-mini-full": WHOLE | dict(task="squad_v2", method="full", learning_rate=2e-3),
 }
 # The same lesson on two splits: what a test part that was met in training makes of the figures.
