@@ -1,13 +1,15 @@
 """Exercises are made from the text alone, and packed rows compute what each exercise alone would."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from llmft_core.engine.pretraining import practice, rows, teacher
+from llmft_core import models
+from llmft_core.engine.pretraining import exam, practice, rows, teacher
 
 ARTICLE = "\n".join(
     f"The {place} bridge was built in {1800 + number} by Anna {name} and her two brothers from the valley of Orm. "
@@ -134,7 +136,7 @@ def test_rows_are_full_and_exercises_are_never_cut():
 def test_a_drill_asks_only_for_what_is_said_again(tmp_path):
     tokenizer = tiny.tokenizer()
     for _ in range(20):
-        drill = teacher.Teacher(tokenizer, [], 64, seed=3)._drill()
+        drill = teacher.Teacher(tokenizer, [], 64, seed=3).drill()
         once = drill.weight.index(1) - 1
         assert len(drill.ids) <= 64 and all(w == 1 for w in drill.weight[once + 1 :])
         assert all(drill.ids[i] == drill.ids[i - once] for i in range(once, len(drill.ids)))
@@ -147,3 +149,36 @@ def test_practice_begins_with_drills():
     lessons.practised = teacher.WARM_UP
     drills = [not piece.weight[1] for piece, _ in zip(lessons.exercises([ARTICLE] * 3), range(60), strict=False)]
     assert sum(drills) / len(drills) < 0.1
+
+
+class Said(torch.nn.Module):
+    """A model that foretells everything (it looks one token ahead), or says one token always."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, always: int | None = None):
+        super().__init__()
+        self.always = always
+
+    def forward(self, input_ids, attention_mask, position_ids, use_cache):
+        ahead = input_ids.roll(-1, 1) if self.always is None else torch.full_like(input_ids, self.always)
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(ahead, 8192))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(models.find("mini").source)
+
+
+def test_exam_tells_who_answers_from_who_abstains(tokenizer):
+    refusal = tokenizer(" unanswerable", add_special_tokens=False)["input_ids"][0]
+    knowing, silent = (exam.sit(Said(always), tokenizer, [ARTICLE] * 9, 20) for always in (None, refusal))
+    assert {name: part["right"] for name, part in knowing.items()} == dict.fromkeys(knowing, 1.0)
+    assert silent["unanswerable"] == {"n": 20, "right": 1.0}
+    assert silent["quoted"]["right"] == silent["words_left_out"]["right"] == 0.0
+    assert silent["drills"]["right"] < 0.01 and silent["drills"]["n"] > 500
+
+
+def test_exam_needs_enough_text(tokenizer):
+    with pytest.raises(ValueError, match="give a longer one"):
+        exam.sit(Said(), tokenizer, ["A heron waited."], 20)

@@ -27,6 +27,7 @@ for command in (
     results.weights,
     results.score,
     results.bits_per_byte,
+    results.exam,
     measure.bench,
 ):
     app.command()(command)

@@ -1,5 +1,6 @@
-"""Commands that read results or measure: evaluate, score, compare, weights, bits-per-byte."""
+"""Commands that read results or measure: evaluate, score, compare, weights, bits-per-byte, exam."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -141,15 +142,38 @@ def bits_per_byte(
     json: AsJson = False,
 ) -> None:
     """How well a model predicts a text; lower is better."""
-    from pathlib import Path
-
     from llmft_core import checks, jobs
 
-    path = Path(text).expanduser().resolve()
-    if not path.is_file():
-        raise ValueError(f"{text}: no such text file; give a .txt or .txt.xz file.")
+    path = _text(text)
     found = jobs.call("bits_per_byte", {"model": checks.model(model).source, "text": str(path)})
     if json:
         printing.emit({"model": model, "text": path.name} | found)
     else:
         print(f"{found['bits_per_byte']:.3f} bits per byte of {path.name}")
+
+
+def exam(
+    model: Annotated[str, typer.Argument(help="A key of `models`, a Hub id or a folder.", metavar="MODEL")],
+    text: Annotated[str, typer.Argument(help="A .txt or .txt.xz file that it has not read.", metavar="FILE")],
+    *,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="How many of each kind.")] = 400,
+    json: AsJson = False,
+) -> None:
+    """Whether a model finds answers in a passage, on questions made from a text."""
+    from llmft_core import checks, jobs, words
+
+    request = {"model": checks.model(model).source, "text": str(_text(text)), "questions": questions}
+    found = jobs.call("exam", request)
+    if json:
+        printing.emit(found)
+        return
+    print("The first token of the answer is the most probable one:")
+    rows = [(name.replace("_", " "), f"{part['n']:,}", words.percent(part["right"])) for name, part in found.items()]
+    printing.table(("part", "n", "right"), rows, (1, 2))
+
+
+def _text(given: str) -> Path:
+    path = Path(given).expanduser().resolve()
+    if not path.is_file():
+        raise ValueError(f"{given}: no such text file; give a .txt or .txt.xz file.")
+    return path

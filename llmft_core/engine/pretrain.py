@@ -29,7 +29,7 @@ SHARD_SIZE = "9MB"  # a Space takes no file over 10 MB without large-file storag
 
 @dataclass(frozen=True)
 class Recipe:
-    """The size of the model and the length of its schooling; the defaults are the shipped `mini`."""
+    """The size of the model and the length of its schooling; the defaults are those of the first stretch of `mini`."""
 
     vocabulary: int = 8192
     hidden: int = 256

@@ -60,6 +60,15 @@ def bits_per_byte(request: dict) -> dict:
     return {"bits_per_byte": pretrain.bits_per_byte(lm.model, lm.tokenizer, text)}
 
 
+def exam(request: dict) -> dict:
+    """What a model has right of reading practice that is made from a text file."""
+    from llmft_core.engine import load
+    from llmft_core.engine.pretraining import corpus, exam
+
+    lm = load.load(request["model"])
+    return exam.sit(lm.model, lm.tokenizer, corpus.read([Path(request["text"])], seed=0), request["questions"])
+
+
 def packing(request: dict) -> dict:
     """Prompt trees against padded rows and single examples, on the same work."""
     from llmft_core.engine import bench
@@ -80,6 +89,7 @@ CALLS = {
     "pretrain": pretrain,
     "overlap": overlap,
     "bits_per_byte": bits_per_byte,
+    "exam": exam,
     "packing": packing,
     "side": side,
 }

@@ -47,12 +47,13 @@ class Teacher:
         while True:
             asked = 0
             for text in texts:
-                for piece in self._ratings(text) if practice.is_review(text) else self._reading(text):
+                level = practice.level(self.practised)
+                for piece in self._ratings(text) if practice.is_review(text) else self.reading(text, level):
                     if len(piece.ids) <= self.block:
                         asked += 1
                         yield from self._counted(piece)
                         if self.dice.random() < (0.5 if self.practised < WARM_UP else DRILLS):
-                            yield from self._counted(self._drill())
+                            yield from self._counted(self.drill())
             if not asked:
                 return
 
@@ -60,15 +61,16 @@ class Teacher:
         self.practised += len(piece.ids)
         yield piece
 
-    def _drill(self) -> Piece:
+    def drill(self) -> Piece:
         """Tokens without sense, said again and again; only what is said again is asked for."""
         once = self.dice.choices(range(len(self.tokenizer)), k=self.dice.randint(4, self.block // 4))
         size = min(self.block, len(once) * self.dice.randint(2, 5))
         ids = (once * 5)[:size]
         return Piece(ids, list(range(size)), [rows.TRUNK] * size, [0] * (len(once) + 1) + [1] * (size - len(once) - 1))
 
-    def _reading(self, text: str) -> Iterator[Piece]:
-        for passage, questions in practice.exercises(text, self.dice, practice.level(self.practised)):
+    def reading(self, text: str, level: practice.Level) -> Iterator[Piece]:
+        """Exercises over the passages of one article, questions and answers as the SQuAD v2 task says them."""
+        for passage, questions in practice.exercises(text, self.dice, level):
             first, branches = None, []
             for question, answer in questions:
                 prompt = squad_v2.prompt(Example("", "", passage, question, ()))
