@@ -151,18 +151,18 @@ def test_practice_begins_with_drills():
     assert sum(drills) / len(drills) < 0.1
 
 
-class Said(torch.nn.Module):
-    """A model that foretells everything (it looks one token ahead), or says one token always."""
+def said(tokenizer, always: int | None = None, bears_trees: bool = True):
+    """A language model that foretells everything (it looks one token ahead), or says one token always."""
 
-    device = torch.device("cpu")
-
-    def __init__(self, always: int | None = None):
-        super().__init__()
-        self.always = always
-
-    def forward(self, input_ids, attention_mask, position_ids, use_cache):
-        ahead = input_ids.roll(-1, 1) if self.always is None else torch.full_like(input_ids, self.always)
+    def forward(input_ids, attention_mask, position_ids, use_cache):
+        ahead = input_ids.roll(-1, 1) if always is None else torch.full_like(input_ids, always)
         return SimpleNamespace(logits=torch.nn.functional.one_hot(ahead, 8192))
+
+    forward.config = LlamaConfig()
+    forward.config._attn_implementation = "sdpa"
+    return SimpleNamespace(
+        causal=forward, tokenizer=tokenizer, bears_trees=bears_trees, device=torch.device("cpu"), source="a model"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def tokenizer():
 
 def test_exam_tells_who_answers_from_who_abstains(tokenizer):
     refusal = tokenizer(" unanswerable", add_special_tokens=False)["input_ids"][0]
-    knowing, silent = (exam.sit(Said(always), tokenizer, [ARTICLE] * 9, 20) for always in (None, refusal))
+    knowing, silent = (exam.sit(said(tokenizer, always), [ARTICLE] * 9, 20) for always in (None, refusal))
     assert {name: part["right"] for name, part in knowing.items()} == dict.fromkeys(knowing, 1.0)
     assert silent["unanswerable"] == {"n": 20, "right": 1.0}
     assert silent["quoted"]["right"] == silent["words_left_out"]["right"] == 0.0
@@ -181,4 +181,9 @@ def test_exam_tells_who_answers_from_who_abstains(tokenizer):
 
 def test_exam_needs_enough_text(tokenizer):
     with pytest.raises(ValueError, match="give a longer one"):
-        exam.sit(Said(), tokenizer, ["A heron waited."], 20)
+        exam.sit(said(tokenizer), ["A heron waited."], 20)
+
+
+def test_a_model_without_trees_cannot_sit_the_exam(tokenizer):
+    with pytest.raises(ValueError, match="cannot sit the exam"):
+        exam.sit(said(tokenizer, bears_trees=False), [ARTICLE] * 9, 20)

@@ -14,10 +14,11 @@ class Behind:
     """An app that counts how often it is asked and answers with the path, in two parts."""
 
     def __init__(self, status: int = 200):
-        self.asked, self.status = 0, status
+        self.asked, self.status, self.queries = 0, status, []
 
     async def __call__(self, scope, receive, send):
         self.asked += 1
+        self.queries.append(scope["query_string"])
         await send({"type": "http.response.start", "status": self.status, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b" whole"})
@@ -47,6 +48,43 @@ def test_a_file_is_made_once_for_each_encoding():
     assert behind.asked == 1
     ask(shelf, "/assets/Index-Dw2QElZn.js")
     assert behind.asked == 2
+
+
+def test_no_visitor_gets_what_another_brought():
+    behind = Behind()
+    shelf = Shelf(behind)
+    for query in (b"deep_link=abc", b"%64eep_link=abc"):
+        ask(shelf, "/", query=query, host="site.example")
+    assert behind.asked == 2 and not shelf.pages, "a page of one's own is not kept"
+    ask(shelf, "/", query=b"run=mine", host="site.example")
+    ask(shelf, "/", query=b"run=yours", host="site.example")
+    assert behind.asked == 3 and behind.queries == [b"deep_link=abc", b"%64eep_link=abc", b""]
+    ask(shelf, "/", host="site.example", origin="https://one.example")
+    ask(shelf, "/theme.css", host="site.example", origin="https://one.example")
+    assert behind.asked == 5 and len(shelf.pages) == 1 and not shelf.files
+
+
+def test_a_header_said_twice_is_not_kept_under_either_value():
+    behind, answers = Behind(), []
+    shelf = Shelf(behind)
+
+    async def send(message):
+        answers.append(message)
+
+    twice = [(b"x-forwarded-host", b"evil.example"), (b"x-forwarded-host", b"site.example")]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": "http", "headers": twice}
+    asyncio.run(shelf(scope, None, send))
+    assert answers and not shelf.pages
+
+
+def test_invented_hosts_push_out_the_oldest_page_and_no_more():
+    behind = Behind()
+    shelf = Shelf(behind)
+    for number in range(40):
+        ask(shelf, "/", host=f"host{number}.example")
+    assert len(shelf.pages) == 16
+    ask(shelf, "/", host="host39.example")
+    assert behind.asked == 40
 
 
 def test_only_a_file_whose_name_says_its_content_may_be_kept_by_the_browser_for_good():

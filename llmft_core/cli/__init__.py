@@ -33,7 +33,6 @@ for command in (
     app.command()(command)
 app.add_typer(shelf.runs_app, name="runs")
 for command in (
-    measure.bench,
     shelf.models,
     shelf.tasks,
     talk.chat,

@@ -106,6 +106,8 @@ class Unwritten:
     @classmethod
     def joined(cls, parts: "Sequence[Unwritten]") -> "Unwritten":
         """All of them over one memory."""
+        if len(parts) == 1:
+            return parts[0]
         starts = np.cumsum([0, *(len(part.memory.branch) for part in parts)])
         rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)])
         columns = {
@@ -115,8 +117,14 @@ class Unwritten:
         return cls(Memory.joined([part.memory for part in parts]), rows=rows, **columns)
 
 
-def in_step(lm: LanguageModel, branches: Unwritten, max_new_tokens: int, stops: set[int]) -> dict[int, list[int]]:
-    """Greedy ids per key, all branches in step.
+def in_step(
+    lm: LanguageModel,
+    branches: Unwritten,
+    max_new_tokens: int,
+    stops: set[int],
+    tick: Callable[[], None] = lambda: None,
+) -> dict[int, list[int]]:
+    """Greedy ids per key, all branches in step; `tick` is called after each, and may raise to end it.
 
     Each step feeds one token per live branch, as a ragged batch [rows, live branches]; rows without any are dropped.
     """
@@ -139,6 +147,7 @@ def in_step(lm: LanguageModel, branches: Unwritten, max_new_tokens: int, stops: 
         branch = np.full(shape, FREE)
         ids[at], position[at], branch[at] = token[live], branches.depth[live] + 1 + step, branches.branch[live]
         token[live] = memory.read(lm, ids, position, branch, *at).argmax(-1).cpu().numpy()
+        tick()
     return dict(zip(branches.keys.tolist(), written, strict=True))
 
 

@@ -1,5 +1,6 @@
 """Weights enter here: a model with its tokenizer, on the device and in the precision that fit; base, LoRA or full."""
 
+import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,10 @@ from transformers.pytorch_utils import Conv1D
 from llmft_core import files, models
 from llmft_core.engine import exact
 from llmft_core.engine.language_model import LanguageModel
+
+# transformers reads it at every pass, and then copies no keys for the heads that share them: equal results, faster on
+# a CPU. It copies them for the sake of CUDA, whose kernels take a mask only so.
+SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"
 
 
 def pick_device() -> torch.device:
@@ -64,6 +69,8 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=pick_dtype(device, full), use_safetensors=True)
         model = model.to(device).eval()
+    if device.type == "cpu":
+        os.environ.setdefault(SHARE_KEYS, "1")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     lm = LanguageModel(model, tokenizer, source, device)

@@ -67,7 +67,7 @@ class Prompter:
         """
         texts = [self.text(prompt) for prompt in prompts]
         prefixes = {prefix: tuple(self._begin(prefix)) for prefix in dict.fromkeys(text.prefix for text in texts)}
-        questions = self.tokenizer([text.question for text in texts], add_special_tokens=False)["input_ids"]
+        questions = self.tokenizer([t.question for t in texts], add_special_tokens=False)["input_ids"] if texts else []
         encoded = [Encoded(prefixes[text.prefix], tuple(ids)) for text, ids in zip(texts, questions, strict=True)]
         return [self._cut(prompt, longest, longest - answer_room) for prompt in encoded]
 

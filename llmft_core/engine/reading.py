@@ -14,8 +14,8 @@ from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
 
 MEMORIES = ("past_key_values", "cache_params", "state")  # what architectures call that which they remember
-SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers reads it at every pass
 SHORTEST_STEM = 4  # tokens; a shorter one is not worth a pass of its own
+WITH_STEM = 4  # times the tokens of a pass that its rows may remember of the stem
 NARROW = 64  # tokens of branches in a row that shares no more than the stem
 
 
@@ -48,14 +48,15 @@ def passes_after_stem(
     """
     trees = grow(prompts, leaves, packing.widest) if lm.bears_trees else []
     stem = tuple(os.path.commonprefix([tree.prefix for tree in trees])) if packing.has_stem and len(trees) > 1 else ()
-    if len(stem) < SHORTEST_STEM:
+    if len(stem) < SHORTEST_STEM or not all(prompt.question for prompt in prompts):  # logits need a token after it
         yield from ((layout, DynamicCache()) for layout in passes(lm, prompts, leaves, packing, tokens))
         return
     rest = [prompt._replace(prefix=prompt.prefix[len(stem) :]) for prompt in prompts]
     widest = packing.widest if any(prompt.prefix for prompt in rest) else min(packing.widest, NARROW)
     past = DynamicCache()
     lm.causal.base_model(torch.tensor([stem], device=lm.device), past_key_values=past, use_cache=True)
-    for batch in batches(grow(rest, leaves, widest), packing.tokens or tokens):
+    most = max(1, WITH_STEM * tokens // len(stem))  # every row keeps keys of its own for the stem
+    for batch in batches(grow(rest, leaves, widest), packing.tokens or tokens, most):
         memory = copy.deepcopy(past)
         memory.batch_repeat_interleave(len(batch))
         yield lay_out(batch, lm.tokenizer.pad_token_id, len(stem)), memory
@@ -112,6 +113,7 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, t
         head.forward = lambda hidden: torch.nn.functional.linear(hidden, head.weight[tokens], bias)
     elif tokens is not None:
         hooks.append(head.register_forward_hook(lambda *called: called[-1][..., tokens]))
+    before = vars(mlp).get("forward") if mlp is not None else None
     if mlp is not None:
         whole = mlp.forward
         mlp.forward = lambda hidden: _at_places(whole, hidden, rows, columns)
@@ -120,6 +122,8 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, t
     finally:
         if mlp is not None:
             del mlp.forward
+        if before is not None:  # a library has put it there
+            mlp.forward = before
         for hook in hooks:
             hook.remove()
         if tokens is not None and is_plain:
@@ -143,26 +147,8 @@ def _at_places(forward, hidden: torch.Tensor, rows, columns) -> torch.Tensor:
 
 def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
     """Logits in float32 at those places, over the vocabulary or `tokens` alone, of the model called with `called`."""
-    with head_only_at(lm, rows, columns, tokens), _heads_share_keys(lm):
+    with head_only_at(lm, rows, columns, tokens):
         return lm.causal(**called).logits.float()
-
-
-@contextmanager
-def _heads_share_keys(lm: LanguageModel):
-    """In this block masked attention on a CPU does not copy keys for each head that reads them.
-
-    The results are equal bit for bit. transformers copies them for CUDA's sake: kernels there take a mask only so.
-    """
-    before = os.environ.get(SHARE_KEYS)
-    if lm.device.type == "cpu":
-        os.environ[SHARE_KEYS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(SHARE_KEYS, None)
-        else:
-            os.environ[SHARE_KEYS] = before
 
 
 def follow(lm: LanguageModel, ids: torch.Tensor, past: dict) -> tuple[torch.Tensor, dict]:

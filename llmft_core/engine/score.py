@@ -123,9 +123,12 @@ def _write_on_trees(lm, prompts, leaves, max_new_tokens, stops, tick, packing) -
     logp, most = np.zeros((len(prompts), 1)), packing.tokens or REMEMBERED.get(lm.device.type, 4096)
     waiting: list[greedy.Unwritten] = []
 
+    def heard() -> None:
+        tick(len(found))
+
     def answer_all() -> None:
         if waiting:
-            found.update(greedy.in_step(lm, greedy.Unwritten.joined(waiting), max_new_tokens, stops))
+            found.update(greedy.in_step(lm, greedy.Unwritten.joined(waiting), max_new_tokens, stops, heard))
             waiting.clear()
 
     for layout, past in passes_after_stem(lm, prompts, leaves, packing, tokens_at_once(lm)):

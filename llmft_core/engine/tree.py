@@ -90,11 +90,11 @@ def unfold(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], .
     return paths
 
 
-def batches(trees: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Trees in batches of at most `tokens` padded tokens, longest first, so that the rows of a batch are alike."""
+def batches(trees: Sequence[Tree], tokens: int, rows: int | None = None) -> Iterator[list[Tree]]:
+    """Trees in batches of at most `tokens` padded tokens and `rows`, longest first, so that its rows are alike."""
     batch: list[Tree] = []
     for tree in sorted(trees, key=lambda tree: -tree.length):
-        if batch and (len(batch) + 1) * batch[0].length > tokens:
+        if batch and ((len(batch) + 1) * batch[0].length > tokens or len(batch) == rows):
             yield batch
             batch = []
         batch.append(tree)

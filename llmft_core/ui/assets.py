@@ -6,6 +6,7 @@ Gradio finds and compresses a file anew for each request, and writes the page an
 import gzip
 import re
 from contextlib import asynccontextmanager
+from urllib.parse import unquote_to_bytes
 
 KEPT = ("/assets/", "/static/", "/theme.css")
 HASHED = re.compile(rb"/assets/[^/]+-[\w-]{8}\d*\.(js|css|woff2?)")  # the name changes with the content
@@ -30,7 +31,8 @@ class Shelf:
             return await self.app(scope, receive, send)
         whole = kept.get(key)
         if whole is None:
-            whole = await self._made(scope, receive, squeeze=bool(page) and page[0] == "gzip")
+            asked = scope | {"query_string": b""} if page else scope  # nothing of one visitor may be in what all get
+            whole = await self._made(asked, receive, squeeze=bool(page) and page[0] == "gzip")
             self._keep(key, kept, whole)
         for message in whole:
             await send(message)
@@ -55,29 +57,39 @@ class Shelf:
 
     def _keep(self, key: tuple, kept: dict, whole: tuple[dict, dict]) -> None:
         size = len(whole[1]["body"])
-        full = len(kept) >= MOST_PAGES if kept is self.pages else self.size + size > LARGEST
-        if whole[0]["status"] == 200 and not full:
-            kept[key] = whole
-            self.size += size if kept is self.files else 0
+        if whole[0]["status"] != 200 or (kept is self.files and self.size + size > LARGEST):
+            return
+        if kept is self.pages and len(kept) >= MOST_PAGES:
+            kept.pop(next(iter(kept)))
+        self.size += size if kept is self.files and key not in kept else 0
+        kept[key] = whole
 
 
 def _file(scope) -> tuple | None:
     """Encoding and path of a request for a whole file; None for all else."""
     if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(KEPT):
         return None
-    headers = dict(scope["headers"])
-    return None if b"range" in headers else (_encoding(headers, "br", "gzip"), scope["path"])
+    headers = _headers(scope)
+    return None if headers is None or b"range" in headers else (_encoding(headers, "br", "gzip"), scope["path"])
 
 
 def _page(scope) -> tuple | None:
     """Encoding and origin of a request for the page; None for all else."""
     if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
         return None
-    headers = dict(scope["headers"])
-    if b"deep_link" in scope["query_string"] or any(name in headers for name in PERSONAL):
+    headers = _headers(scope)
+    if headers is None or any(name in headers for name in PERSONAL):
+        return None
+    if b"deep_link" in unquote_to_bytes(scope["query_string"]):
         return None
     origin = (scope["scheme"], scope.get("root_path"), *(headers.get(name) for name in ORIGIN))
     return _encoding(headers, "gzip"), *origin
+
+
+def _headers(scope) -> dict[bytes, bytes] | None:
+    """The headers by name; None if the answer may depend on more of them: one said twice, or another site that asks."""
+    headers = dict(scope["headers"])
+    return None if len(headers) < len(scope["headers"]) or b"origin" in headers else headers
 
 
 def _encoding(headers: dict, *known: str) -> str:

@@ -199,7 +199,7 @@ class Train:
 
 
 class Curves(NamedTuple):
-    """What the page shows of a learning curve; the charts as what Gradio sends of them."""
+    """What the page shows of a learning curve."""
 
     drawn: bool
     loss: Any

@@ -66,7 +66,7 @@ def exam(request: dict) -> dict:
     from llmft_core.engine.pretraining import corpus, exam
 
     lm = load.load(request["model"])
-    return exam.sit(lm.model, lm.tokenizer, corpus.read([Path(request["text"])], seed=0), request["questions"])
+    return exam.sit(lm, corpus.read([Path(request["text"])], seed=0), request["questions"])
 
 
 def packing(request: dict) -> dict:
