@@ -17,11 +17,12 @@ RUNS: dict[str, dict] = {
     "squad-v2-mini-full": WHOLE | dict(task="squad_v2", method="full", learning_rate=2e-3),
 }
 # The same lesson on two splits: what a test part that was met in training makes of the figures.
-for _task, _size in (("sst2", (20_000, 4000)), ("squad_v2", (5000, 1000))):
+for _task, _learnt, _tested in (("sst2", 20_000, 4000), ("squad_v2", 5000, 1000)):
     for _split in ("80-20", "grouped"):
         RUNS[f"{_task.replace('_', '-')}-mini-{_split}"] = WHOLE | dict(
-            task=_task, split=_split, train_examples=_size[0], eval_examples=_size[1], epochs=1, learning_rate=3e-3
-        )
+            task=_task, split=_split, method="full", learning_rate=2e-3, epochs=1,
+            train_examples=_learnt, eval_examples=_tested,
+        )  # fmt: skip
 KEPT = ("config.json", "events.jsonl", "environment.json", "predictions.parquet", "weights.parquet", "metrics.json")
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
