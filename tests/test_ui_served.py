@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
@@ -24,6 +25,12 @@ class Behind:
         await send({"type": "http.response.body", "body": b" whole"})
 
 
+def finished(work):
+    """The result of a coroutine, in a thread of its own: a browser test may have left a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def ask(shelf: Shelf, path: str, method: str = "GET", query: bytes = b"", **headers: str) -> tuple[dict, bytes]:
     """Headers and body of the answer."""
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
@@ -33,7 +40,7 @@ def ask(shelf: Shelf, path: str, method: str = "GET", query: bytes = b"", **head
     async def send(message):
         said.append(message)
 
-    asyncio.run(shelf(scope, None, send))
+    finished(shelf(scope, None, send))
     return dict(said[0]["headers"]), b"".join(message.get("body", b"") for message in said[1:])
 
 
@@ -73,7 +80,7 @@ def test_a_header_said_twice_is_not_kept_under_either_value():
 
     twice = [(b"x-forwarded-host", b"evil.example"), (b"x-forwarded-host", b"site.example")]
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": "http", "headers": twice}
-    asyncio.run(shelf(scope, None, send))
+    finished(shelf(scope, None, send))
     assert answers and not shelf.pages
 
 
@@ -137,12 +144,12 @@ def test_an_event_makes_only_what_it_changes():
         button = gr.Button("go")
         button.click(lambda: {boxes[1]: "new", boxes[0]: gr.skip()}, None, [*boxes, kept])
     (event,) = demo.fns.values()
-    found = asyncio.run(demo.postprocess_data(event, {boxes[1]: "new", boxes[0]: gr.skip()}, None))
+    found = finished(demo.postprocess_data(event, {boxes[1]: "new", boxes[0]: gr.skip()}, None))
     assert found == [gr.skip(), "new", gr.skip(), None]
-    both = asyncio.run(demo.postprocess_data(event, {boxes[0]: "a", boxes[2]: gr.Textbox(visible=False)}, None))
+    both = finished(demo.postprocess_data(event, {boxes[0]: "a", boxes[2]: gr.Textbox(visible=False)}, None))
     assert both[0] == "a" and both[2]["visible"] is False and both[3] is None
-    nothing = asyncio.run(demo.postprocess_data(event, {boxes[0]: gr.skip()}, None))
+    nothing = finished(demo.postprocess_data(event, {boxes[0]: gr.skip()}, None))
     assert nothing == [gr.skip(), gr.skip(), gr.skip(), None]
     stranger = gr.Textbox(render=False)
     with pytest.raises(ValueError):
-        asyncio.run(demo.postprocess_data(event, {stranger: "new"}, None))
+        finished(demo.postprocess_data(event, {stranger: "new"}, None))

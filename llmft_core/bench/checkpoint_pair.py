@@ -3,13 +3,13 @@
 No model is built: tensors go from file to file, one shard per layer. Seeded: the same base gives the same bytes.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from llmft_core import files
 from llmft_core.engine import weights_files
 from llmft_core.engine.weights_files import Stored
 
@@ -53,7 +53,7 @@ def _write_tuned(folder: Path, base: Path, stored: dict[str, Stored]) -> None:
         made = {name: _tuned(stored[name], seeds[name] if is_noisy else None) for name in names}
         save_file(made, folder / shard, metadata={"format": "pt"})
         index |= dict.fromkeys(names, shard)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    (folder / "model.safetensors.index.json").write_text(files.to_json({"metadata": {}, "weight_map": index}))
     shutil.copy(base / "config.json", folder)
 
 
@@ -83,7 +83,7 @@ def _write_adapter(folder: Path, stored: dict[str, Stored]) -> None:
     modules = sorted({weights_files.place(name)[1] for name in targets})
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "target_modules": modules, "r": RANK}
     config |= {"lora_alpha": 2 * RANK, "base_model_name_or_path": None}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_config.json").write_text(files.to_json(config))
 
 
 def _check_room(folder: Path, needed: int) -> None:

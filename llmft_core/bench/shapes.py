@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmft_core import models
+from llmft_core import files, models
 
 LLAMA = {"model_type": "llama", "head_dim": 64, "rms_norm_eps": 1e-5}
 ROPE = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -91,7 +91,7 @@ def write(shape: dict, made: Path) -> None:
         places |= dict.fromkeys(tensors, name)
         size += sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": size}, "weight_map": places}
-    (made / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (made / "model.safetensors.index.json").write_text(files.to_json(index), encoding="utf-8")
 
 
 def shapes_of(config) -> Iterator[dict[str, tuple[int, ...]]]:
@@ -132,4 +132,4 @@ def copy_tokenizer(made: Path, size: int) -> None:
     words = json.loads((mini / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = words["model"]["vocab"]
     vocabulary |= {f"[{number}]": number for number in range(len(vocabulary), size)}
-    (made / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    (made / "tokenizer.json").write_text(files.to_json(words), encoding="utf-8")

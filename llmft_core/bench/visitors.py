@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
+from llmft_core import files
+
 PATIENCE = 300.0  # seconds for one answer
 BROWSER = {"Accept-Encoding": "gzip, deflate, br", "Connection": "keep-alive"}
 LINKED = re.compile(r'<(?:script|link)[^>]+?(?:src|href)="([^"#]+\.(?:js|css))"')
@@ -101,7 +103,7 @@ class Visitor:
     def fire(self, event: dict, data: list) -> Iterator[dict]:
         """Send an event as the page does; what the server says of it up to its end. Raises OSError if it refuses."""
         body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
-        self.line.request("POST", "/gradio_api/queue/join", json.dumps(body), {"Content-Type": "application/json"})
+        self.line.request("POST", "/gradio_api/queue/join", files.to_json(body), {"Content-Type": "application/json"})
         answer = self.line.getresponse()
         said = answer.read()
         if answer.status != 200:

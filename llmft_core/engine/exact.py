@@ -146,8 +146,8 @@ def _gap(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 def _rounding(lm: LanguageModel, layout: Layout, called: dict, wanted: torch.Tensor) -> torch.Tensor:
     """The largest gap that counts as rounding.
 
-    How much half precision rounds depends on the model, so there it is half of what a tree makes that is read wrongly
-    on purpose: as if the model did not heed its mask, or its positions.
+    How much half precision rounds depends on the model, so there it is a quarter of what a tree makes that is read
+    wrongly on purpose: as if the model did not heed its mask, or its positions.
     """
     spread, eps = wanted[:, wanted.isfinite().all(0)].std(1).mean(), torch.finfo(lm.causal.dtype).eps
     if eps < ROUNDING / 100 or not lm.bears_trees:
@@ -155,4 +155,4 @@ def _rounding(lm: LanguageModel, layout: Layout, called: dict, wanted: torch.Ten
     shared = replace(layout, branch=layout.branch.clamp(max=PREFIX))
     places = torch.arange(layout.ids.shape[1], device=lm.device).expand_as(layout.ids)
     mistakes = ({"attention_mask": inputs(lm, shared)["attention_mask"]}, {"position_ids": places})
-    return min(_gap(_at_targets(lm, layout, called | mistake), wanted) for mistake in mistakes) / 2
+    return min(_gap(_at_targets(lm, layout, called | mistake), wanted) for mistake in mistakes) / 4
