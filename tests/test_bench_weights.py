@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from llmft_core.bench import checkpoint_pair, weights, weights_sides
-from llmft_core.cli import main
+from llmft_core.cli import main, printing
 from llmft_core.engine import weights as engine
 
 
@@ -50,8 +50,8 @@ def test_bench_says_how_ours_compares_with_reading_and_leaves_nothing(tmp_path, 
     report = json.loads(capfd.readouterr().out)
     assert report["agreement"] == 1.0 and report["over_reading"] > 0 and report["lora"]["n"] == 2 * 7
     assert list((tmp_path / "llmft-pairs").iterdir()) == []
-    heads, rows, _ = weights.table(report)
-    assert all(len(row) == len(heads) for row in rows)
+    printing.table(*weights.table(report))
+    assert "ours, the adapter" in capfd.readouterr().out
 
 
 def test_no_room_is_said_before_anything_is_written(folders, tmp_path, monkeypatch):

@@ -86,3 +86,29 @@ def test_bench_compares_the_ways_and_their_results_agree(called_here, model, tas
     assert found["train"]["agreement"] < 1e-4
     assert set(found["train"]["examples_per_second"]) == {"packed", "padded", "one_by_one"}
     assert main(["bench", "nothing"]) == 2
+    assert main([argument for argument in arguments if argument != "--json"]) == 0
+    assert f"{task} from" in capfd.readouterr().out
+
+
+def test_a_bench_refuses_what_it_does_not_know(capfd):
+    assert main(["bench", "weights", "--shots", "4"]) == 2
+    assert "has no --shots" in capfd.readouterr().err
+
+
+def test_exam_says_what_a_model_finds_in_a_text(called_here, tmp_path, capfd):
+    text = tmp_path / "text.txt"
+    names = ("Voss", "Tarn", "Brandt", "Loew", "Rask")
+    text.write_text(
+        "\n".join(
+            f"The bridge of {name} was built in {1800 + number} by Anna {name} and her brothers from Orm. "
+            f"It carries about {number + 20} carts of barley every day across the river {name} in the wet season. "
+            "The old ferry was sold to a merchant who kept it as a floating shop for many years."
+            for number, name in enumerate(names)
+        )
+    )
+    assert main(["exam", "mini", str(text), "--questions", "4", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["quoted"]["n"] == 4 and found["drills"]["right"] > 0.9, "mini copies"
+    assert main(["exam", "mini", str(text), "--questions", "4"]) == 0
+    assert "words left out" in capfd.readouterr().out
+    assert main(["exam", "mini", str(tmp_path / "none.txt")]) == 2

@@ -9,8 +9,9 @@ import tiny
 import torch
 
 from llmft_core import config, runs
+from llmft_core.bench import packing_work
 from llmft_core.cli.follow import Lines
-from llmft_core.engine import bench, exact, load, reading, score
+from llmft_core.engine import exact, load, reading, score
 from llmft_core.engine.prompts import Prompter
 from llmft_core.events import Note
 from llmft_core.tasks.base import Prompt
@@ -146,7 +147,8 @@ def test_terminal_shows_a_note(capsys):
 
 def test_there_is_nothing_to_bench_without_trees(tmp_path):
     with pytest.raises(ValueError, match="nothing to compare"):
-        bench.packing(str(tiny.other("bloom", tmp_path / "model")), "sst2", None, 8, 1)
+        request = {"task": "sst2", "data_dir": None, "examples": 8, "rounds": 1}
+        packing_work.measure(request | {"model": str(tiny.other("bloom", tmp_path / "model"))})
 
 
 def test_architecture_that_takes_no_lora_is_told_what_to_do(tmp_path):

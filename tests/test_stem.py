@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from llmft_core.engine import load, score
+from llmft_core.engine import greedy, load, score
 from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.engine.tree import PACKED, Packing
 
@@ -50,24 +50,33 @@ def test_answers_are_those_of_prompts_that_share_nothing(lm, given, most):
     np.testing.assert_allclose([a.p_no_answer for a in found], [a.p_no_answer for a in alone], atol=1e-5)
 
 
-def test_what_is_foretold_is_what_would_be_written(lm):
-    """A leaf that is the greedy answer needs no step, and gives the same ids."""
-    prompter = Prompter(lm.tokenizer)
-    written = score.write(lm, prompter, SHARED, 3, stops=set())
-    for place, answer in enumerate(written):
-        stops = {answer.ids[-1]}
-        if answer.ids[-1] in answer.ids[:-1]:
-            continue
-        leaf = replace_answer(prompter, answer.ids)
-        again = score.write(lm, leaf, SHARED, 3, "said", stops=stops)
-        assert again[place].ids == answer.ids
+@pytest.mark.parametrize("length", [1, 3])
+def test_who_says_what_was_scored_is_not_decoded_again(monkeypatch, length):
+    """A leaf that is the greedy answer needs no step, and gives the ids that steps would."""
+    lm = load.load("mini")
+    written = score.write(lm, Prompter(lm.tokenizer), SHARED, length, stops=set())
+    ending = [place for place, answer in enumerate(written) if answer.ids[-1] not in answer.ids[:-1]]
+    assert ending, "no answer can be told by its last id"
+    decoded, in_step = set(), greedy.in_step
+
+    def heard(lm, branches, *rest):
+        decoded.update(branches.keys.tolist())
+        return in_step(lm, branches, *rest)
+
+    monkeypatch.setattr(greedy, "in_step", heard)
+    for place in ending:
+        ids = written[place].ids
+        again = score.write(lm, Always(lm.tokenizer, ids), SHARED, length, "said", stops={ids[-1]})
+        assert again[place].ids == ids and place not in decoded
+        decoded.clear()
 
 
-def replace_answer(prompter: Prompter, ids: tuple[int, ...]):
-    """The same prompter, for which every answer is these ids."""
+class Always(Prompter):
+    """For whom every answer is these ids."""
 
-    class Fixed:
-        answer = staticmethod(lambda text: ids)
-        write = staticmethod(prompter.write)
+    def __init__(self, tokenizer, ids: tuple[int, ...]):
+        super().__init__(tokenizer)
+        self.ids = ids
 
-    return Fixed()
+    def answer(self, text: str) -> tuple[int, ...]:
+        return self.ids

@@ -91,12 +91,7 @@ def summary(turns: list[Turn]) -> dict:
 def table(report: dict) -> tuple:
     """Heads, rows and the columns of numbers, for people."""
     rows = [
-        (
-            side,
-            f"{report[side]['per_second']:.2f}",
-            f"{report[side]['seconds']:.2f}",
-            str(report[side]["peak_memory_mib"]),
-        )
+        (side, f"{report[side]['per_second']:.2f}", f"{report[side]['seconds']:.2f}", report[side]["peak_memory_mib"])
         for side in ("ours", "theirs")
     ]
     low, high = min(report["ratios"]), max(report["ratios"])

@@ -32,15 +32,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(shelf.runs_app, name="runs")
-for command in (
-    shelf.models,
-    shelf.tasks,
-    talk.chat,
-    talk.app,
-    learn.pretrain,
-    learn.precompute,
-    learn.overlap,
-):
+for command in (shelf.models, shelf.tasks, talk.chat, talk.app, learn.pretrain, learn.precompute, learn.overlap):
     app.command()(command)
 
 OK, BROKEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

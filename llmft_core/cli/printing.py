@@ -15,9 +15,9 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tuple[int, ...] = ()) -> None:
+def table(heads: tuple[str, ...], rows: list[tuple], numbers: tuple[int, ...] = ()) -> None:
     """Aligned columns; those in `numbers` stand to the right."""
-    lines = [heads, *rows]
+    lines = [[str(cell) for cell in line] for line in (heads, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     for line in lines:
         cells = [

@@ -69,13 +69,6 @@ def exam(request: dict) -> dict:
     return exam.sit(lm, corpus.read([Path(request["text"])], seed=0), request["questions"])
 
 
-def packing(request: dict) -> dict:
-    """Prompt trees against padded rows and single examples, on the same work."""
-    from llmft_core.engine import bench
-
-    return bench.packing(**request)
-
-
 def side(request: dict) -> dict:
     """One turn of one side of a bench."""
     from llmft_core.bench import side
@@ -90,7 +83,6 @@ CALLS = {
     "overlap": overlap,
     "bits_per_byte": bits_per_byte,
     "exam": exam,
-    "packing": packing,
     "side": side,
 }
 

@@ -1,4 +1,4 @@
-"""What packing gains: training and evaluation of the same examples as prompt trees, as padded rows, and one by one."""
+"""What packing gains, inside a child: the same examples as prompt trees, as padded rows, and one by one."""
 
 import statistics
 import time
@@ -17,21 +17,19 @@ WAYS = {"packed": PACKED, "padded": PADDED, "one_by_one": ONE_BY_ONE}
 STEP = 32  # examples per optimizer step
 
 
-def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: int) -> dict:
+def measure(request: dict) -> tuple[float, int, dict, dict]:
     """Examples per second of each way, the ways in turn in every round; medians, and how far the results agree.
 
     `agreement` is the share of equal predictions for evaluation, and for training the largest relative gap between
     the gradients of the first step, packed against one by one. Raises ValueError for a model that bears no trees.
     """
-    task = tasks.find(task)
-    found = data.load(task, data_dir=data_dir, train_examples=examples, eval_examples=examples)
-    lm = _with_trees(model)
+    task, examples, rounds = tasks.find(request["task"]), request["examples"], request["rounds"]
+    found = data.load(task, data_dir=request["data_dir"], train_examples=examples, eval_examples=examples)
+    lm = _with_trees(request["model"])
     prompter = Prompter(lm.tokenizer)
     test = evaluate.encode(task, prompter, found.test, lm.context)
-    taught = evaluate.encode(task, prompter, found.train, lm.context)
-    answers = [example.answers[0] if example.answers else task.abstention for example in found.train]
-    lessons = [train.Lesson(p, prompter.answer(a)) for p, a in zip(taught, answers, strict=True)]
-    pupil = load.with_new_adapter(load.load(model), 16)
+    lessons = train.lessons_of(task, prompter, found.train, lm.context)
+    pupil = load.with_new_adapter(load.load(request["model"]), 16)
     for name, parameter in pupil.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)  # at zero the gradients of A would all be zero
@@ -41,7 +39,8 @@ def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: 
         "train": lambda way: [_step(pupil, [lessons[i] for i in step], way) for step in steps],
     }
     counts = {"evaluate": len(test), "train": len(lessons)}
-    report: dict = {"task": task.name, "model": model, "n": counts, "source": found.source, "rounds": rounds}
+    report: dict = {"task": task.name, "model": request["model"], "n": counts, "source": found.source, "rounds": rounds}
+    everything = 0.0
     for work, do in works.items():
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
         last = {}
@@ -55,7 +54,8 @@ def packing(model: str, task: str, data_dir: str | None, examples: int, rounds: 
         for other in ("padded", "one_by_one"):
             pairs = [b / a for a, b in zip(seconds["packed"], seconds[other], strict=True)]
             report[work][f"ratio_{other}"] = round(statistics.median(pairs), 2)
-    return report | {"device": str(lm.device), "threads": torch.get_num_threads()}
+        everything += sum(map(sum, seconds.values()))
+    return everything, len(works), report, {}
 
 
 def _with_trees(model: str) -> LanguageModel:
