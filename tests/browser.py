@@ -93,12 +93,22 @@ class Watched:
 
     def open(self, query: str = "", wait_for: str = "#verdict p") -> Page:
         """Load the page with this query and wait until it is there."""
-        self.is_leaving = True
-        self.page.goto(f"{self.address}/?{query}")
-        self.is_leaving = False
+        with self._leaving():
+            self.page.goto(f"{self.address}/?{query}")
         self.page.wait_for_selector(wait_for)
         self.page.wait_for_function("document.querySelector('#open-tab textarea')?.value")  # the page has arrived
         return self.page
+
+    def reload(self) -> None:
+        """Load the same page again. Gradio's front end aborts an open stream when its page is left, and says so."""
+        with self._leaving():
+            self.page.reload()
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        self.is_leaving = True
+        yield
+        self.is_leaving = False
 
     def tab(self, name: str, wait_for: str) -> None:
         self.page.click(f"#tab-{name}-button")

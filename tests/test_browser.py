@@ -129,7 +129,7 @@ def test_a_demo_run_starts_once_moves_survives_a_reload_and_is_compared(app: Wat
     page.dblclick("#start")
     page.wait_for_selector("#live progress")
     page.wait_for_function("/Training|Measuring/.test(document.querySelector('#live').innerText)")
-    page.reload()
+    app.reload()
     page.wait_for_selector("#live h2, #live .box")
     moved = _until_over(page)
     assert len(moved) >= 2, f"the page did not move: {moved}"
@@ -184,7 +184,7 @@ def test_choices_stay_in_the_address(app: Watched):
     page.get_by_role("option", name="SQuAD v2").click()
     page.wait_for_function("document.querySelector('#metric-table').innerText.includes('Exact match')")
     page.wait_for_function("location.search.includes('task=squad_v2')")
-    page.reload()
+    app.reload()
     page.wait_for_selector(READY["results"])
     page.wait_for_function("document.querySelector('#metric-table').innerText.includes('Exact match')")
     assert page.input_value("#task input") == "SQuAD v2"
