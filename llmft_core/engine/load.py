@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from llmft_core import files, models
-from llmft_core.engine import exact
+from llmft_core.engine import exact, linear
 from llmft_core.engine.language_model import LanguageModel
 
 # transformers reads it at every pass, and then copies no keys for the heads that share them: equal results, faster on
@@ -71,6 +71,8 @@ def load(name: str, *, adapter: Path | None = None, full: bool = False) -> Langu
         model = model.to(device).eval()
     if device.type == "cpu":
         os.environ.setdefault(SHARE_KEYS, "1")
+    if linear.pays(device):
+        linear.quicken(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     lm = LanguageModel(model, tokenizer, source, device)

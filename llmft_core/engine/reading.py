@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from transformers import DynamicCache
 
+from llmft_core.engine import linear
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
@@ -107,7 +108,7 @@ def head_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor, t
     layers = getattr(lm.causal.base_model, "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if layers else None
     hooks = [head.register_forward_pre_hook(lambda _, args: (args[0][rows, columns],))]
-    is_plain = type(head) is torch.nn.Linear and "forward" not in vars(head)
+    is_plain = type(head) in (torch.nn.Linear, linear.Linear) and "forward" not in vars(head)
     if tokens is not None and is_plain:  # only their rows of the matrix: a vocabulary can be 256 thousand
         bias = None if head.bias is None else head.bias[tokens]
         head.forward = lambda hidden: torch.nn.functional.linear(hidden, head.weight[tokens], bias)
