@@ -4,6 +4,8 @@ import json
 
 import pytest
 import tiny
+import torch
+from weight_folders import opened, with_adapter
 
 from llmft_core import files, jobs
 from llmft_core.bench import duel, evaluate_squad_v2, evaluate_sst2, harness, questions, shapes
@@ -63,6 +65,16 @@ def test_mini_is_asked_with_what_its_shipped_run_learnt(sides_here, capfd, monke
     found = duel.Turn(1.0, 1, {"answers": ["a"], "logp": [-1.0]}, {}, 1.0, 1)
     assert bench(capfd, "evaluate-squad_v2", "mini")["agreement"] == 1.0
     assert [where.split(":")[1] for where in asked] == ["merged", "trial", "ours", "theirs"]
+
+
+def test_a_merged_checkpoint_says_what_its_adapter_says(tmp_path):
+    """Though the adapter is on embeddings that the head shares."""
+    model = tiny.llama(tmp_path / "model")
+    learnt = with_adapter(model, tmp_path / "adapter", target_modules=["embed_tokens", "q_proj"])
+    evaluate_squad_v2.merged({"model": str(model), "adapter": str(tmp_path / "adapter"), "out": str(tmp_path / "out")})
+    ids = torch.arange(3, 20)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(opened(tmp_path / "out")(ids).logits, learnt(ids).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_agreement_and_gap_count_what_differs():

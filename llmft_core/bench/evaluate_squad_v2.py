@@ -47,10 +47,17 @@ def gap(ours: dict, theirs: dict) -> float:
 
 
 def merged(request: dict) -> tuple[float, int, str, dict]:
-    """A side that puts an adapter into its base and saves the two as a plain checkpoint."""
+    """A side that puts an adapter into its base and saves the two as a plain checkpoint.
+
+    The head gets weights of its own first: an adapter on the input embeddings leaves it as it is.
+    """
+    import torch
+
     from llmft_core.engine import load
 
     lm = load.load(request["model"], adapter=Path(request["adapter"]))
+    head = lm.causal.get_output_embeddings()
+    head.weight, lm.causal.config.tie_word_embeddings = torch.nn.Parameter(head.weight.detach().clone()), False
     lm.model.merge_and_unload().save_pretrained(request["out"])
     lm.tokenizer.save_pretrained(request["out"])
     return 0.0, 1, request["out"], {}

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch.nn.functional import pad
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.reading import follow, logits_at, masks
+from llmft_core.engine.room import roomy_cache
 from llmft_core.engine.tree import FREE, OUTSIDE, TRUNK, Layout, sees
 
 
@@ -19,7 +20,7 @@ from llmft_core.engine.tree import FREE, OUTSIDE, TRUNK, Layout, sees
 class Memory:
     """What a model has read of some trees: keys and values, and of each token its branch, leaf and position [B, T]."""
 
-    cache: DynamicCache
+    cache: Cache
     branch: torch.Tensor
     leaf: torch.Tensor
     positions: torch.Tensor
@@ -41,7 +42,7 @@ class Memory:
         """The rows of all, filled up to the longest with what nobody sees."""
         width = max(part.branch.shape[1] for part in parts)
         room = [width - part.branch.shape[1] for part in parts]
-        cache = DynamicCache()
+        cache = roomy_cache()
         for number, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
             keys, values = (
                 torch.cat(
@@ -105,9 +106,7 @@ class Unwritten:
 
     @classmethod
     def joined(cls, parts: "Sequence[Unwritten]") -> "Unwritten":
-        """All of them over one memory."""
-        if len(parts) == 1:
-            return parts[0]
+        """All of them over one memory that has room for what they will write."""
         starts = np.cumsum([0, *(len(part.memory.branch) for part in parts)])
         rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)])
         columns = {
