@@ -17,7 +17,6 @@ from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfo
 MEMORIES = ("past_key_values", "cache_params", "state")  # what architectures call that which they remember
 SHORTEST_STEM = 4  # tokens; a shorter one is not worth a pass of its own
 WITH_STEM = 4  # times the tokens of a pass that its rows may remember of the stem
-NARROW = 64  # tokens of branches in a row that shares no more than the stem
 
 
 def passes(
@@ -53,11 +52,10 @@ def passes_after_stem(
         yield from ((layout, DynamicCache()) for layout in passes(lm, prompts, leaves, packing, tokens))
         return
     rest = [prompt._replace(prefix=prompt.prefix[len(stem) :]) for prompt in prompts]
-    widest = packing.widest if any(prompt.prefix for prompt in rest) else min(packing.widest, NARROW)
     past = DynamicCache()
     lm.causal.base_model(torch.tensor([stem], device=lm.device), past_key_values=past, use_cache=True)
     most = max(1, WITH_STEM * tokens // len(stem))  # every row keeps keys of its own for the stem
-    for batch in batches(grow(rest, leaves, widest), packing.tokens or tokens, most):
+    for batch in batches(grow(rest, leaves, packing.widest), packing.tokens or tokens, most):
         memory = copy.deepcopy(past)
         memory.batch_repeat_interleave(len(batch))
         yield lay_out(batch, lm.tokenizer.pad_token_id, len(stem)), memory

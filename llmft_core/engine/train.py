@@ -14,7 +14,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine import evaluate, load
+from llmft_core.engine import attention, evaluate, load
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.engine.reading import head_only_at, inputs, passes
@@ -230,7 +230,8 @@ def teach(
         callbacks=[listener, *stopper],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    with attention.quick_to_learn_with(lm, tokens_at_once(lm)):
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     lm.model.eval()
     return not listener.stopped
 
@@ -263,4 +264,9 @@ def last_checkpoint(folder: Path) -> str | None:
 def lay_out_lessons(lm: LanguageModel, lessons: Sequence[Lesson], packing: Packing = PACKED) -> list[Layout]:
     """One step as prompt trees with the answers as leaves; rows of like length share a pass, to pad little."""
     prompts, leaves = [lesson.prompt for lesson in lessons], [(lesson.answer,) for lesson in lessons]
-    return list(passes(lm, prompts, leaves, packing, TOKENS_AT_ONCE.get(lm.device.type, 1024)))
+    return list(passes(lm, prompts, leaves, packing, tokens_at_once(lm)))
+
+
+def tokens_at_once(lm: LanguageModel) -> int:
+    """Padded tokens that its device learns from in one pass."""
+    return TOKENS_AT_ONCE.get(lm.device.type, 1024)

@@ -7,6 +7,7 @@
 How a model reads such a row is in `reading`.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from llmft_core.engine.prompts import Encoded
 PREFIX, OUTSIDE = -1, -2  # branch numbers of shared tokens and of padding
 FREE = -3  # branch number of a free slot: it sees the prefix alone and nobody sees it
 TRUNK = -1  # leaf number of the tokens of a question
+EVEN = 1000  # tokens in a row at which attention costs about what all else does (mini, on a CPU)
+NARROWEST, WIDEST = 64, 384  # tokens of branches in a row
 
 
 class Branch(NamedTuple):
@@ -47,9 +50,12 @@ class Tree(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """How prompts are laid side by side: tokens of branches in a row, padded tokens in a pass (None: the device's)."""
+    """How prompts are laid side by side: tokens of branches in a row, padded tokens in a pass.
 
-    widest: int = 384  # attention is quadratic in a row
+    None is what suits the prefix (`breadth`), and what suits the device.
+    """
+
+    widest: int | None = None
     tokens: int | None = None
     has_stem: bool = True  # what all prompts begin with is read once, where nothing is learnt from it
 
@@ -59,20 +65,32 @@ PADDED = Packing(widest=0, has_stem=False)  # every prompt has a row of its own
 ONE_BY_ONE = Packing(widest=0, tokens=1, has_stem=False)
 
 
-def grow(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]], widest: int = 384) -> list[Tree]:
+def breadth(prefix: int) -> int:
+    """Tokens of branches in a row for a prefix of so many tokens: where a row costs least per branch.
+
+    With w tokens of branches each of them pays for 1/w of the prefix and for attention over the row, that is
+    EVEN · prefix / w + w, least at w = √(EVEN · prefix).
+    """
+    return min(WIDEST, max(NARROWEST, math.isqrt(EVEN * prefix)))
+
+
+def grow(
+    prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]], widest: int | None = None
+) -> list[Tree]:
     """Trees of all prompts: equal prefixes share a row, at most about `widest` tokens of branches in each.
 
-    `leaves[i]` hang on prompt i; the key of a branch is i. The limit keeps attention, quadratic in a row, cheap.
+    `leaves[i]` hang on prompt i; the key of a branch is i. None keeps attention, quadratic in a row, cheap (`breadth`).
     """
     groups: dict[tuple[int, ...], list[Branch]] = defaultdict(list)
     for key, (prompt, hung) in enumerate(zip(prompts, leaves, strict=True)):
         groups[prompt.prefix].append(Branch(key, prompt.question, tuple(hung)))
     trees = []
     for prefix, branches in groups.items():
+        most = breadth(len(prefix)) if widest is None else widest
         row: list[Branch] = []
         used = 0
         for branch in sorted(branches, key=lambda branch: branch.length):
-            if row and used + branch.length > widest:
+            if row and used + branch.length > most:
                 trees.append(Tree(prefix, tuple(row)))
                 row, used = [], 0
             row.append(branch)
