@@ -23,9 +23,10 @@ def passes(**more):
     """Shapes [rows, tokens] of the passes of training and of evaluation at one point."""
     pupil, seen = scaling_work._pupil(request()), []
     point = POINT | more
+    works = scaling_work._works(pupil, point, scaling_work.count(point), 1)
     pupil.causal.register_forward_pre_hook(lambda _, args, given: seen.append(given["input_ids"].shape), with_kwargs=1)
     found = {}
-    for name, work in scaling_work._works(pupil, point, scaling_work.count(point), 1).items():
+    for name, work in works.items():
         work()
         found[name] = [tuple(shape) for shape in seen]
         seen.clear()

@@ -159,7 +159,7 @@ def said(tokenizer, always: int | None = None, bears_trees: bool = True):
         return SimpleNamespace(logits=torch.nn.functional.one_hot(ahead, 8192))
 
     forward.config = LlamaConfig()
-    forward.config._attn_implementation = "sdpa"
+    forward.config._attn_implementation, forward.dtype = "sdpa", torch.float32
     return SimpleNamespace(
         causal=forward, tokenizer=tokenizer, bears_trees=bears_trees, device=torch.device("cpu"), source="a model"
     )

@@ -57,7 +57,8 @@ def merged(request: dict) -> tuple[float, int, str, dict]:
 
     lm = load.load(request["model"], adapter=Path(request["adapter"]))
     head = lm.causal.get_output_embeddings()
-    head.weight, lm.causal.config.tie_word_embeddings = torch.nn.Parameter(head.weight.detach().clone()), False
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    lm.causal.config.tie_word_embeddings = False
     lm.model.merge_and_unload().save_pretrained(request["out"])
     lm.tokenizer.save_pretrained(request["out"])
     return 0.0, 1, request["out"], {}

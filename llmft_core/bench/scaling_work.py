@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from llmft_core.bench import gpu_peak
-from llmft_core.engine import exact, load, score, train
+from llmft_core.engine import attention, exact, load, score, train
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Packing
@@ -120,15 +120,17 @@ def _works(lm: LanguageModel, point: dict, trees: int, seed: int) -> dict[str, C
     lessons = [train.Lesson(prompt, ANSWER) for prompt in learnt]
     read = prompts(point, trees, vocabulary, seed, point["question"])
     way = packing(point)
-    return {"train": partial(_train, lm, lessons, way), "evaluate": partial(_evaluate, lm, read, way)}
+    with_what = attention.to_learn_with(lm, point["budget"])
+    return {"train": partial(_train, lm, lessons, way, with_what), "evaluate": partial(_evaluate, lm, read, way)}
 
 
-def _train(lm: LanguageModel, lessons: list[train.Lesson], way: Packing) -> None:
+def _train(lm: LanguageModel, lessons: list[train.Lesson], way: Packing, with_what: str) -> None:
     """What an optimizer step does before the optimizer: each pass forward and backward."""
     lm.model.zero_grad(set_to_none=True)
     targets = sum(len(lesson.answer) for lesson in lessons)
     for layout in train.lay_out_lessons(lm, lessons, way):
-        with torch.autocast(lm.device.type, torch.bfloat16, load.trains_mixed(lm)):
+        mixed = torch.autocast(lm.device.type, torch.bfloat16, load.trains_mixed(lm))
+        with mixed, attention.switched(lm, with_what):
             loss = train.answer_loss(lm, layout.to(lm.device)) / targets
         loss.backward()
 

@@ -13,16 +13,21 @@ from llmft_core.bench.duel import Duel
 HERE = "llmft_core.bench.training_sides"
 ALONE = {"max_length": None}  # prompts are cut before, for all sides
 FREE = {"padding_free": True, **ALONE}
-# A way is what a tool is told: in how many passes it takes an optimizer step, and the settings of its own.
+# A way is what a tool is told: in how many passes it takes an optimizer step, which attention, and settings of its own.
 WAYS = {
     "trl": {
         "padding": {"passes": 1, "own": ALONE},
         "padding, 4 passes": {"passes": 4, "own": ALONE},
+        "padding, 4 passes, eager": {"passes": 4, "attention": "eager", "own": ALONE},
         "padding-free": {"passes": 1, "own": FREE},
         "padding-free, 4 passes": {"passes": 4, "own": FREE},
         "packing": {"own": {"packing": True}},
     },
-    "plain": {"padding": {"passes": 1, "own": {}}, "padding, 4 passes": {"passes": 4, "own": {}}},
+    "plain": {
+        "padding": {"passes": 1, "own": {}},
+        "padding, 4 passes": {"passes": 4, "own": {}},
+        "padding, 4 passes, eager": {"passes": 4, "attention": "eager", "own": {}},
+    },
 }
 TOOLS = {"trl": "TRL SFTTrainer", "plain": "transformers Trainer"}
 NEEDS = {"trl": ("trl",), "plain": ()}

@@ -54,14 +54,19 @@ class Work:
         }
 
 
-def prepare(request: dict) -> Work:
-    """Rows, model and settings of the demo preset: one epoch, and LoRA where the preset puts it."""
+def prepare(request: dict, attention: str | None = None) -> Work:
+    """Rows, model and settings of the demo preset: one epoch, and LoRA where the preset puts it.
+
+    `attention` is transformers' name of another than the model's usual one.
+    """
     task, seed = tasks.find(request["task"]), request["seed"]
     settings = config.make(model=request["model"], task=task.name, preset="demo")
     examples, source = data.part(task, request["part"], request["data_dir"])
     if request.get("shuffled"):
         examples = data.take(examples, request["examples"], SPLIT_SEED)
     lm = load.load(request["model"])
+    if attention:
+        lm.causal.set_attn_implementation(attention)
     longest = min(settings.max_length, lm.context)
     lessons = train.lessons_of(task, Prompter(lm.tokenizer), examples[: request["examples"]], longest)
     set_seed(seed)  # the new matrices are drawn from it
@@ -82,7 +87,7 @@ def ours(request: dict) -> tuple:
 
 def plain(request: dict) -> tuple:
     """transformers' Trainer on rows padded at the right, prompt tokens masked."""
-    work = prepare(request)
+    work = prepare(request, request["way"].get("attention"))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=work.lm.model,
@@ -98,7 +103,8 @@ def trl(request: dict) -> tuple:
     """TRL's SFTTrainer, loss on the completion only; without gradient checkpointing, which makes it slower."""
     from trl import SFTConfig, SFTTrainer
 
-    work, way = prepare(request), request["way"]
+    way = request["way"]
+    work = prepare(request, way.get("attention"))
     rows, own = work.rows(), dict(way["own"])
     arguments = work.arguments("", way.get("passes", 1))
     if own.get("packing"):

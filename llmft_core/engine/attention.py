@@ -7,24 +7,35 @@ from llmft_core.engine import exact, load
 from llmft_core.engine.language_model import LanguageModel
 
 LARGEST = 1 << 28  # bytes of attention probabilities, which plain products keep for the way back
-BYTES = 6  # of one probability: in float32 behind the softmax, in bf16 before the next product
+PER_PROBABILITY = 6  # bytes: in float32 behind the softmax, in bf16 before the next product
+
+
+def to_learn_with(lm: LanguageModel, tokens: int) -> str:
+    """What transformers calls the attention with which this model learns fastest, in passes of so many tokens.
+
+    sdpa's kernel for CPUs is made of small products, which are slow in bf16, on the way back above all: in a layer of
+    mini a pass of 3 rows of 394 tokens takes 20 ms there and back, and 9 ms in plain products (Zen 5). Their gradients
+    are about twice as rough, for scores and probabilities are rounded to bf16; and a large model would keep too many
+    of these.
+    """
+    config, usual = lm.causal.config.get_text_config(), lm.causal.config._attn_implementation
+    maps = getattr(config, "num_attention_heads", 0) * getattr(config, "num_hidden_layers", 0)
+    is_small = 0 < maps * tokens**2 * PER_PROBABILITY <= LARGEST
+    if usual != "sdpa" or not (is_small and lm.bears_trees and lm.device.type == "cpu" and load.trains_mixed(lm)):
+        return usual
+    with switched(lm, "eager"):
+        can_switch = lm.causal.config._attn_implementation == "eager"
+        return "eager" if can_switch and exact.holds(lm) else usual
 
 
 @contextmanager
-def quick_to_learn_with(lm: LanguageModel, tokens: int) -> Iterator[None]:
-    """In this block a model reads passes of at most `tokens` tokens with the attention that learns faster.
-
-    sdpa's kernel for CPUs is made of small products, which are slow in bf16, on the way back above all: rows of 394
-    tokens take 20 ms there and 9 ms in plain products (Zen 5). A large model would keep too many probabilities.
-    """
-    config, before = lm.causal.config.get_text_config(), lm.causal.config._attn_implementation
-    heads = getattr(config, "num_attention_heads", 0) * getattr(config, "num_hidden_layers", 0)
-    is_small = heads * tokens**2 * BYTES <= LARGEST
-    if before == "sdpa" and lm.bears_trees and is_small and lm.device.type == "cpu" and load.trains_mixed(lm):
-        lm.causal.set_attn_implementation("eager")
-        if not exact.checked(lm).bears_trees:
-            lm.causal.set_attn_implementation(before)
+def switched(lm: LanguageModel, implementation: str) -> Iterator[None]:
+    """In this block the model reads with that attention."""
+    before = lm.causal.config._attn_implementation
+    if implementation != before:
+        lm.causal.set_attn_implementation(implementation)
     try:
         yield
     finally:
-        lm.causal.set_attn_implementation(before)
+        if implementation != before:
+            lm.causal.set_attn_implementation(before)

@@ -53,6 +53,16 @@ def checked(lm: LanguageModel) -> LanguageModel:
     ) from failure
 
 
+def holds(lm: LanguageModel) -> bool:
+    """Whether the way in which the model reads now computes in company what it computes alone."""
+    prompts, leaves = _trial(lm)
+    with torch.inference_mode(), _narrow_window(lm):
+        try:
+            return _is_exact(lm, prompts, leaves, _alone(lm, prompts, leaves))
+        except Exception:  # whatever an architecture does with what it does not know
+            return False
+
+
 def slower(lm: LanguageModel) -> str:
     """What people are told about a model that bears no trees."""
     return f"Prompts cannot share a row in {lm.architecture}: each has a row of its own, as exact but slower."
@@ -104,7 +114,8 @@ def _is_exact(lm: LanguageModel, prompts, leaves, alone: list[torch.Tensor]) -> 
     if lm.bears_trees:
         memory = greedy.Memory.of(layout, DynamicCache())
         found = _at_targets(lm, layout, called | {"past_key_values": memory.cache, "use_cache": True})
-        step, right = _step_on(lm, layout, memory, leaves), torch.stack([each[0, 1] for each in alone])
+        step = _step_on(lm, layout, greedy.Memory.joined([memory]), leaves)
+        right = torch.stack([each[0, 1] for each in alone])
     else:
         found = _at_targets(lm, layout, called)
         step, right = _follow_on(lm, prompts[0].ids, leaves[0]), alone[0][:, 1]

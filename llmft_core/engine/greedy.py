@@ -39,7 +39,7 @@ class Memory:
 
     @classmethod
     def joined(cls, parts: "Sequence[Memory]") -> "Memory":
-        """The rows of all, filled up to the longest with what nobody sees."""
+        """The rows of all, filled up to the longest with what nobody sees; the parts are empty then."""
         width = max(part.branch.shape[1] for part in parts)
         room = [width - part.branch.shape[1] for part in parts]
         cache = roomy_cache()
@@ -51,6 +51,8 @@ class Memory:
                 for name in ("keys", "values")
             )
             cache.update(keys, values, number)
+            for layer in layers:
+                layer.keys = layer.values = None  # or everything would lie in memory twice
         columns = (
             torch.cat(
                 [pad(getattr(part, name), (0, free), value=filler) for part, free in zip(parts, room, strict=True)]

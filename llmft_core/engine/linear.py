@@ -10,25 +10,29 @@ FEWEST = 32  # rows; for fewer, to lay out the weights costs what the faster pro
 
 
 def pays(device: torch.device) -> bool:
-    """Whether oneDNN is the faster one here: an AMD CPU with AVX-512."""
+    """Whether oneDNN is the faster one here, and can be asked: an AMD CPU with AVX-512."""
     able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     is_amd = str(able.get("cpu_name", "")).startswith("AMD")
-    return bool(is_amd and able.get("avx512_f") and torch.backends.mkldnn.is_available())
+    can_ask = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return bool(is_amd and able.get("avx512_f") and can_ask)
 
 
 class Linear(torch.nn.Linear):
     """torch's own layer but for how it multiplies float32 on a CPU when nothing is learnt."""
 
-    def forward(self, given: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() or given.dtype != torch.float32 or self.weight.dtype != torch.float32:
-            return super().forward(given)
-        if given.numel() < FEWEST * self.in_features or torch.is_autocast_enabled("cpu"):
-            return super().forward(given)
-        return product(given, self.weight, self.bias)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() or input.dtype != torch.float32 or self.weight.dtype != torch.float32:
+            return super().forward(input)
+        if input.numel() < FEWEST * self.in_features or torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        return product(input, self.weight, self.bias)
 
 
 def product(given: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """`given` [..., in] times `weight` [out, in], plus `bias` [out]; float32 on a CPU, without gradients."""
+    """`given` [..., in] times `weight` [out, in], plus `bias` [out]; float32 on a CPU, without gradients.
+
+    torch has no public way to oneDNN for dense float32; this operator is what its own compiler writes for one.
+    """
     return torch.ops.mkldnn._linear_pointwise(given.contiguous(), weight, bias, "none", [], "")
 
 

@@ -75,8 +75,8 @@ def inputs(lm: LanguageModel, layout: Layout) -> dict:
 def masks(lm: LanguageModel, visible: torch.Tensor, positions_q: torch.Tensor, positions_k: torch.Tensor):
     """The attention mask in the form that this architecture takes: 4-D, or one for each kind of layer.
 
-    `visible` is [B, Q, K]; sdpa takes booleans or what eager attention adds, a float mask. A sliding window (of all
-    layers, or of those that `layer_types` names) counts positions, not places in the row.
+    `visible` is [B, Q, K]. A sliding window (of all layers, or of those that `layer_types` names) counts positions, not
+    places in the row.
     """
     config = lm.causal.config.get_text_config()
     kinds, window = set(getattr(config, "layer_types", None) or ()), getattr(config, "sliding_window", None)
@@ -89,11 +89,15 @@ def masks(lm: LanguageModel, visible: torch.Tensor, positions_q: torch.Tensor, p
 
 
 def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
-    has_sdpa = lm.causal.config._attn_implementation == "sdpa"
-    if has_sdpa and (torch.is_grad_enabled() or lm.device.type != "cpu"):
-        return visible[:, None]  # on a CPU, sdpa would make a float mask of it in each layer anew
+    """[B, 1, Q, K]: booleans for sdpa on a GPU, or what is added to the scores.
+
+    Eager attention knows no booleans, and on a CPU sdpa turns them into the same in each layer anew.
+    """
+    if lm.causal.config._attn_implementation == "sdpa" and lm.device.type != "cpu":
+        return visible[:, None]
     dtype = lm.causal.dtype
-    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], torch.finfo(dtype).min)
+    hidden = max(torch.finfo(dtype).min, torch.finfo(torch.bfloat16).min)  # finite, also where autocast makes it bf16
+    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], hidden)
 
 
 @contextmanager

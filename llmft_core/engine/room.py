@@ -8,13 +8,19 @@ SHARE = 4  # a layer that is full grows by this part of what it holds
 
 
 class RoomyLayer(DynamicLayer):
-    """What `DynamicLayer` is, where `keys` and `values` are the first columns of tensors that are longer."""
+    """A `DynamicLayer` for those who add tokens and drop rows: what it holds are the first columns of longer tensors.
+
+    The other ways to change a layer (`reorder_cache`, `crop`, `batch_repeat_interleave`) do not know of the room.
+    """
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        super().lazy_initialization(key_states, value_states)
+        self.rooms = (key_states[..., :0, :], value_states[..., :0, :])
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Put those of the newest tokens behind the others; all keys and all values [B, heads, n, width]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.rooms = (key_states[..., :0, :], value_states[..., :0, :])
         used = self.get_seq_length()
         length = used + key_states.shape[-2]
         if length > self.rooms[0].shape[-2]:
@@ -27,8 +33,9 @@ class RoomyLayer(DynamicLayer):
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Only keep these rows, with their room."""
         length = self.get_seq_length()
-        self.rooms = tuple(room[indices] for room in self.rooms)
-        self._see(length)
+        if length:
+            self.rooms = tuple(room[indices] for room in self.rooms)
+            self._see(length)
 
     def _see(self, length: int) -> None:
         self.keys, self.values = (room[..., :length, :] for room in self.rooms)

@@ -122,6 +122,7 @@ class TreeTrainer(Trainer):
     def __init__(self, lm: LanguageModel, probe: Callable[[int], dict[str, float]] | None, **kwargs):
         super().__init__(model=lm.model, **kwargs)
         self.lm, self.probe = lm, probe
+        self.attention = attention.to_learn_with(lm, tokens_at_once(lm))
         # Not `TrainingArguments.bf16`, which leaves the model in mixed precision: its answers are measured next.
         self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, load.trains_mixed(lm))
 
@@ -134,7 +135,7 @@ class TreeTrainer(Trainer):
         for layout in layouts:
             is_last = layout is layouts[-1]
             with nullcontext() if is_last else self.accelerator.no_sync(model):  # processes agree once a step
-                with self.mixed():
+                with self.mixed(), attention.switched(self.lm, self.attention):
                     loss = answer_loss(self.lm, layout.to(self.lm.device), model) / tokens
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -230,8 +231,7 @@ def teach(
         callbacks=[listener, *stopper],
     )
     trainer.remove_callback(PrinterCallback)
-    with attention.quick_to_learn_with(lm, tokens_at_once(lm)):
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     lm.model.eval()
     return not listener.stopped
 

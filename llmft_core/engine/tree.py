@@ -21,7 +21,9 @@ from llmft_core.engine.prompts import Encoded
 PREFIX, OUTSIDE = -1, -2  # branch numbers of shared tokens and of padding
 FREE = -3  # branch number of a free slot: it sees the prefix alone and nobody sees it
 TRUNK = -1  # leaf number of the tokens of a question
-EVEN = 1000  # tokens in a row at which attention costs about what all else does (mini, on a CPU)
+# Tokens in a row at which attention costs about what all else does: in mini, on a CPU. A wider model pays up to a
+# tenth more tokens for a short prefix than it need.
+EVEN = 1000
 NARROWEST, WIDEST = 64, 384  # tokens of branches in a row
 
 
