@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from llmft_core.engine import load
+from llmft_core.engine import load, threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
 from llmft_core.engine.reading import follow
@@ -87,7 +87,8 @@ def open_pair(model: str, adapter: Path | None = None, tuned: Path | None = None
 
 @torch.inference_mode()
 def _probe(lm: LanguageModel) -> torch.Tensor:
-    return lm.model(_probe_ids(lm)).logits[0, -1].float().cpu()
+    with threads.one():
+        return lm.model(_probe_ids(lm)).logits[0, -1].float().cpu()
 
 
 def _probe_ids(lm: LanguageModel) -> torch.Tensor:

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from llmft_core import files
-from llmft_core.engine import load
+from llmft_core.engine import load, threads
 from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
@@ -63,6 +63,9 @@ class Rows(torch.utils.data.Dataset):
 
 class Progress(TrainerCallback):
     """One line of JSON per logging step: a pretraining is followed with `tail -f`."""
+
+    def on_step_begin(self, args, state, control, **_):
+        threads.fit()
 
     def on_log(self, args, state, control, logs=None, **_):
         print(
@@ -213,6 +216,7 @@ def bits_per_byte(model, tokenizer, text: str, stride: int = 256) -> float:
         fresh = ids[start : start + stride]
         seen = ids[max(0, start - stride) : start]
         row = torch.tensor([[tokenizer.bos_token_id, *seen, *fresh]], device=model.device)
+        threads.fit()
         logits = model(input_ids=row, logits_to_keep=len(fresh) + 1).logits[0, :-1].float()
         nats += float(torch.nn.functional.cross_entropy(logits, row[0, -len(fresh) :], reduction="sum"))
     return nats / math.log(2) / len(text.encode("utf-8"))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from transformers import DynamicCache
 
-from llmft_core.engine import linear
+from llmft_core.engine import linear, threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Layout, Packing, batches, grow, lay_out, unfold
@@ -151,6 +151,7 @@ def _at_places(forward, hidden: torch.Tensor, rows, columns) -> torch.Tensor:
 
 def logits_at(lm: LanguageModel, rows, columns, tokens: torch.Tensor | None = None, **called) -> torch.Tensor:
     """Logits in float32 at those places, over the vocabulary or `tokens` alone, of the model called with `called`."""
+    threads.fit()
     with head_only_at(lm, rows, columns, tokens):
         return lm.causal(**called).logits.float()
 
@@ -160,6 +161,7 @@ def follow(lm: LanguageModel, ids: torch.Tensor, past: dict) -> tuple[torch.Tens
 
     Rows are of equal length. The model remembers in its own way; one that remembers nothing reads all of it again.
     """
+    threads.fit()
     seen = torch.cat([past["seen"], ids], 1) if past else ids
     memory = {name: past[name] for name in MEMORIES if name in past}
     fresh = ids if memory else seen

@@ -14,7 +14,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine import attention, evaluate, load
+from llmft_core.engine import attention, evaluate, load, threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.engine.reading import head_only_at, inputs, passes
@@ -133,6 +133,7 @@ class TreeTrainer(Trainer):
         tokens = sum(len(layout.targets["token"]) for layout in layouts)
         total = torch.zeros((), device=self.lm.device)
         for layout in layouts:
+            threads.fit()
             is_last = layout is layouts[-1]
             with nullcontext() if is_last else self.accelerator.no_sync(model):  # processes agree once a step
                 with self.mixed(), attention.switched(self.lm, self.attention):

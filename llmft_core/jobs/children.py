@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 POLITE = {
     "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread that spins takes the other process's core
+    "GOMP_SPINCOUNT": "20000",  # the OpenMP that torch ships heeds this instead: `engine.threads` keeps out of the way
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

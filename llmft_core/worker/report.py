@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from llmft_core import metrics, statistics
-from llmft_core.engine import evaluate
+from llmft_core.engine import evaluate, threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Prompter
 from llmft_core.tasks.base import Example, Task
@@ -70,6 +70,7 @@ def text_rows(task: Task, examples: Sequence[Example], answers: Sequence[str]) -
 
 @torch.inference_mode()
 def probe_logits(lm: LanguageModel, prompter: Prompter, task: Task, example: Example, longest: int) -> torch.Tensor:
-    """Next-token logits of one prompt, computed plainly."""
+    """Next-token logits of one prompt, computed plainly, with the same bits whenever the weights are the same."""
     (prompt,) = evaluate.encode(task, prompter, [example], longest)
-    return lm.model(torch.tensor([prompt.ids], device=lm.device)).logits[0, -1].float().cpu()
+    with threads.one():
+        return lm.model(torch.tensor([prompt.ids], device=lm.device)).logits[0, -1].float().cpu()
