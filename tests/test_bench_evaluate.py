@@ -25,7 +25,7 @@ def sides_here(monkeypatch):
     """Sides in this process: what is compared is their results, not their time."""
     pytest.importorskip("lm_eval")
 
-    def timed(what, request):
+    def timed(what, request, is_quick=True):
         answer = json.loads(files.to_json(calls.answer(what, json.loads(files.to_json(request)))))
         if "message" in answer:
             raise ValueError(answer["message"])
@@ -61,7 +61,7 @@ def test_both_sides_write_the_same_answers(sides_here, model, capfd, monkeypatch
 
 def test_mini_is_asked_with_what_its_shipped_run_learnt(sides_here, capfd, monkeypatch):
     asked = []
-    monkeypatch.setattr(duel, "take_turn", lambda where, request: asked.append(where) or found)
+    monkeypatch.setattr(duel, "take_turn", lambda where, request, is_ours=True: asked.append(where) or found)
     found = duel.Turn(1.0, 1, {"answers": ["a"], "logp": [-1.0]}, {}, 1.0, 1)
     assert bench(capfd, "evaluate-squad_v2", "mini")["agreement"] == 1.0
     assert [where.split(":")[1] for where in asked] == ["merged", "trial", "ours", "theirs"]

@@ -109,7 +109,7 @@ def children_here(monkeypatch):
     """Children in this process, one at a time, with tiny models and a few tokens; the widest pass fails."""
     lock = threading.Lock()
 
-    def timed(what, asked):
+    def timed(what, asked, is_quick=True):
         given = json.loads(files.to_json(asked["request"])) | {"model": TINY, "threads": 1, "meeting": None}
         if given["points"][0]["budget"] == max(scaling.PASSES):
             raise jobs.CallFailed("Out of memory.")

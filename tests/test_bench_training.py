@@ -74,7 +74,7 @@ def in_turn(monkeypatch):
     rates = {"ours": 40.0, "plain": 10.0, "trl": 8.0}
     asked = []
 
-    def take_turn(where, request):
+    def take_turn(where, request, is_ours=True):
         name = where.split(":")[1]
         asked.append((name, request))
         if "padding_free" in str(request.get("way")) and name == "trl":
@@ -131,7 +131,7 @@ def test_noise_is_that_of_the_paired_differences():
 def test_adapter_that_is_kept_is_one_that_evaluate_reads(model, data_dir, tmp_path, monkeypatch):
     from llmft_core.worker import calls
 
-    def here(where, request):
+    def here(where, request, is_ours=True):
         answer = side.take(where, json.loads(files.to_json(request)))
         return SimpleNamespace(**answer)
 

@@ -29,7 +29,7 @@ def run(options: dict, say) -> dict:
             request["model"] = made
             say(f"mini with what {TUNED} learnt, as one checkpoint")
         request |= {"random": shapes.is_random(options["model"])}
-        request["sizes"] = duel.take_turn(f"{__name__}:trial", request).results
+        request["sizes"] = duel.take_turn(f"{__name__}:trial", request, is_ours=False).results
         say(f"{harness.AGAINST}, fastest batch sizes: {request['sizes']}")
         report = duel.fight("evaluate-squad_v2", fight, request, options["rounds"], say)
     return report | {"request": request | {"model": options["model"]}}

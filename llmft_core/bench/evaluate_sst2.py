@@ -16,7 +16,7 @@ def run(options: dict, say) -> dict:
     request = {name: value for name, value in options.items() if name != "rounds"}
     fight = duel.Duel(f"{__name__}:ours", f"{__name__}:theirs", harness.AGAINST, agreement, harness.NEEDS, gap)
     duel.refuse_missing("evaluate-sst2", fight)
-    request["sizes"] = duel.take_turn(f"{__name__}:trial", request).results
+    request["sizes"] = duel.take_turn(f"{__name__}:trial", request, is_ours=False).results
     say(f"{harness.AGAINST}, fastest batch size: {request['sizes'][KIND]}")
     return duel.fight("evaluate-sst2", fight, request, options["rounds"], say)
 

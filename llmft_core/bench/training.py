@@ -66,7 +66,7 @@ def trial(tool: str, request: dict, say) -> dict[str, dict]:
     few = request | {"examples": min(TRIAL_EXAMPLES, request["examples"])}
     for way, told in WAYS[tool].items():
         try:
-            turn = duel.take_turn(f"{HERE}:{tool}", few | {"way": told})
+            turn = duel.take_turn(f"{HERE}:{tool}", few | {"way": told}, is_ours=False)
         except (ValueError, jobs.CallFailed) as error:
             found[way] = {"failed": str(error)}
             say(f"trial, {TOOLS[tool]}, {way}: did not run: {error}")
