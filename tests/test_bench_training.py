@@ -89,6 +89,21 @@ def in_turn(monkeypatch):
     return asked
 
 
+def test_a_public_tool_runs_in_the_environment_in_which_people_use_it(monkeypatch):
+    asked = []
+
+    def timed(what, request, is_quick):
+        asked.append((request["where"], is_quick))
+        return {"seconds": 1.0, "n": 1, "results": 1, "about": {}}, 1.0, 1
+
+    monkeypatch.setattr(jobs, "timed", timed)
+    duel.fight("a bench", duel.Duel("us:work", "them:work", "them", lambda a, b: 1.0), {}, 1)
+    assert asked == [("us:work", True), ("them:work", False)]
+    asked.clear()
+    training.trial("plain", {"examples": 8}, lambda line: None)
+    assert {is_quick for _, is_quick in asked} == {False}
+
+
 def test_report_is_against_the_faster_tool_and_the_fastest_of_its_ways(in_turn, model, capfd):
     assert main(["bench", "train-squad_v2", "--model", model, "--examples", "40", "--rounds", "2", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)

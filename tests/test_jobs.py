@@ -10,6 +10,7 @@ import pytest
 from patience import PATIENCE, until
 
 from llmft_core import api, config, events, jobs, runs
+from llmft_core.jobs import children
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.usefixtures("toy")
@@ -65,6 +66,13 @@ def test_the_worker_is_no_child_of_the_terminal_and_is_polite(slow):
     environment = Path(f"/proc/{pid(run)}/environ").read_bytes().split(b"\0")
     assert {b"OMP_WAIT_POLICY=PASSIVE", b"TQDM_DISABLE=1", b"HF_HUB_DISABLE_PROGRESS_BARS=1"} <= set(environment)
     assert {b"TOKENIZERS_PARALLELISM=false", b"MALLOC_MMAP_THRESHOLD_=33554432"} <= set(environment)
+
+
+def test_only_our_own_work_has_the_settings_that_make_it_quick(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    ours, theirs = (children.environment(tmp_path, is_quick) for is_quick in (True, False))
+    assert ours.items() >= children.QUICK.items()
+    assert theirs["OMP_WAIT_POLICY"] == "ACTIVE" and not {"GOMP_SPINCOUNT", "MALLOC_TRIM_THRESHOLD_"} & set(theirs)
 
 
 def test_a_run_outlives_whoever_started_it(slow, runs_dir):

@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from llmft_core.engine import load, score, train, tree
-from llmft_core.engine.prompts import Prompter
+from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.tasks.base import Prompt
 
 SHORT = {"sliding_window": 12}
@@ -156,11 +156,23 @@ def test_no_token_sees_another_branch_or_padding():
 
 
 def test_trees_keep_every_prompt_once_and_stay_narrow():
-    from llmft_core.engine.prompts import Encoded
-
     prompts = [Encoded((1, 2, 3), tuple(range(10, 10 + n % 30 + 1))) for n in range(200)]
     trees = tree.grow(prompts, [()] * len(prompts), widest=100)
     assert sorted(branch.key for t in trees for branch in t.branches) == list(range(200))
     assert max(t.length for t in trees) <= 103
     for batch in tree.batches(trees, 500):
         assert len(batch) * max(t.length for t in batch) <= 500
+
+
+@pytest.mark.parametrize("prefix", [0, 10, 50, 190, 2000])
+def test_rows_are_as_wide_as_their_prefix_is_worth(prefix):
+    """No other width costs less per token of a branch: a share of the prefix, and attention over the row."""
+
+    def cost(width: int) -> float:
+        return tree.EVEN * prefix / width + width
+
+    best = tree.breadth(prefix)
+    assert cost(best) <= min(map(cost, range(tree.NARROWEST, tree.WIDEST + 1))) * 1.001
+    prompts = [Encoded(tuple(range(prefix)), (n, n + 1)) for n in range(500)]
+    rows = tree.grow(prompts, [()] * len(prompts))
+    assert {row.length - prefix for row in rows[:-1]} == {best - best % 2}

@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 
+from llmft_core.engine import threads
+
 BLOCK = (
     1 << 19
 )  # elements read at once; measured best of 2^14 to 2^24: three float32 blocks fit into a core's share of L3
@@ -208,6 +210,7 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Resu
 
     One thread per tensor beats two per operation: blocks are small, so threads that share one spend their time meeting.
     """
+    threads.fit()
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(min(MOST_WORKERS, cores))

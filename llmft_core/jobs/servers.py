@@ -36,7 +36,7 @@ def serve_app(root: Path, **more: str) -> Iterator[Server]:
     with (root / LOG).open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, *command, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env=environment(root, **more), start_new_session=True,
+            stderr=subprocess.STDOUT, env=environment(root, is_quick=False, **more), start_new_session=True,
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}"
