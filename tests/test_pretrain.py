@@ -47,6 +47,16 @@ def test_result_loads_like_any_model_from_the_hub(tmp_path, text):
     assert json.loads((out / "pretraining.json").read_text())["text"] == ["animals.txt.xz"]
 
 
+def test_every_step_looks_whether_others_want_its_cores(tmp_path, text, monkeypatch):
+    looks = []
+    monkeypatch.setattr(pretrain.threads, "fit", lambda: looks.append("look"))
+    out = pretrain.pretrain([text], tmp_path / "model", recipe())
+    assert len(looks) == recipe().steps
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    pretrain.bits_per_byte(model.float(), tokenizer, TEXT[:500])
+    assert len(looks) > recipe().steps
+
+
 def test_learning_lowers_bits_per_byte(tmp_path, text):
     def measured(folder):
         model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)

@@ -1,11 +1,14 @@
 """Threads make room for other processes, come back when they are gone, and never change a proof."""
 
 import os
+from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
-from llmft_core.engine import threads
+from llmft_core.engine import load, score, threads, train, weights
+from llmft_core.engine.prompts import Encoded, Prompter
 
 
 class Machine:
@@ -82,3 +85,24 @@ def test_the_clock_is_that_of_the_machine():
         sum(range(10_000))
     passed, busy, mine = (b - a for a, b in zip(first, threads._clock(), strict=True))
     assert passed > 0 and mine >= 0.05 and busy >= 0
+
+
+@pytest.mark.parametrize("work", ["learn", "score labels", "score leaves", "write", "row by row", "measure weights"])
+def test_every_long_work_looks_for_others(monkeypatch, tmp_path, work):
+    """Threads that wait awake on a core that others want take ten times as long, so nothing may forget to look."""
+    lm, looks = load.load(str(tiny.llama(tmp_path / "model")), full=True), []
+    prompter, prompts = Prompter(lm.tokenizer), [Encoded((5, 6, 7, 8), (9, n)) for n in (10, 11)]
+    monkeypatch.setattr(threads, "fit", lambda: looks.append(work))
+    if work == "learn":
+        schooling = train.Schooling(8, batch_size=1, learning_rate=1e-3, patience=0, seed=1)
+        train.teach(lm, [train.Lesson(p, (20, 2)) for p in prompts], schooling, tmp_path / "run", lambda said: None)
+    elif work == "score labels":
+        score.label_scores(lm, prompts, [(20,), (21,)])
+    elif work == "score leaves":
+        score.leaf_scores(lm, prompts, [((20, 21),)] * 2)
+    elif work == "measure weights":
+        weights.full_changes(tmp_path / "model", tmp_path / "model")
+    else:
+        way = lm if work == "write" else replace(lm, bears_trees=False)
+        score.write(way, prompter, prompts, 3, stops=set())
+    assert len(looks) >= {"learn": 16, "write": 3, "row by row": 3}.get(work, 1)

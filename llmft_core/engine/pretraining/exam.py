@@ -4,6 +4,7 @@ from itertools import islice
 
 import torch
 
+from llmft_core.engine import threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.pretraining import practice, rows
 from llmft_core.engine.pretraining.rows import ANSWER_WEIGHT, Piece
@@ -61,4 +62,5 @@ def _read(lm, pieces: list[Piece]) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     tokens, weights = batch.pop("labels"), batch.pop("weights")
     starts = torch.tensor([len(piece.ids) for piece in pieces], device=lm.device)
     weights[torch.arange(BLOCK - 1, device=lm.device) >= starts[:, None] - 1] = 0  # what fills the row
+    threads.fit()
     return tokens, lm.causal(**batch, use_cache=False).logits[:, :-1].argmax(-1).eq(tokens), weights
