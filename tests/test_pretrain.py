@@ -18,6 +18,7 @@ TEXT = "<|doc|>\n".join(
     for animal in ("fox", "hare", "heron", "otter", "owl")
     for place in ("river", "lake", "mill", "bridge")
 )
+MILLS = " ".join(f"The mill number {i} of Orm was built by Anna Voss for the carts of the valley." for i in range(90))
 SMALL = dict(
     vocabulary=300, hidden=32, intermediate=64, layers=1, heads=2, key_value_heads=1, context=64, block=32, batch_size=2
 )
@@ -96,6 +97,54 @@ def test_another_schooling_starts_from_the_weights_of_the_first(tmp_path, text):
     assert (second / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
 
 
+def test_a_schooling_goes_on_with_the_practice_where_the_first_ended(tmp_path):
+    path, sizes = tmp_path / "mills.txt", dict(vocabulary=600, context=256, block=256, steps=4)
+    path.write_text(MILLS)
+    first = pretrain.pretrain([path], tmp_path / "first", recipe(**sizes))
+    assert pretrain.practised_by(None) == pretrain.practised_by(tmp_path) == 0
+    practised = pretrain.practised_by(first)
+    assert practised == json.loads((first / "pretraining.json").read_text())["practised"] > 0
+    second = pretrain.pretrain([path], tmp_path / "second", recipe(**sizes), start_from=first)
+    assert pretrain.practised_by(second) > practised
+
+
+def test_a_model_that_did_not_note_its_practice_had_its_share_of_the_tokens(tmp_path):
+    (tmp_path / "pretraining.json").write_text('{"tokens": 1000, "exercises": 0.6}')
+    assert pretrain.practised_by(tmp_path) == 600
+
+
+def test_rows_that_are_computed_apart_count_as_one_step(tmp_path, text, monkeypatch, capsys):
+    def loss(name, at_once):
+        monkeypatch.setattr(pretrain, "ROWS_AT_ONCE", at_once)
+        pretrain.pretrain([text], tmp_path / name, recipe(batch_size=4, steps=3))
+        return json.loads(capsys.readouterr().out.splitlines()[-1])["train_loss"]
+
+    assert loss("apart", 1) == pytest.approx(loss("together", 4), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mask_that_is_added_hides_what_booleans_hide(tmp_path, text, dtype):
+    out = pretrain.pretrain([text], tmp_path / "model", recipe())
+    visible = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    visible[..., 3:, :3] = False
+    batch = {"input_ids": torch.arange(6)[None] + 60, "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])}
+    batch |= {"labels": batch["input_ids"][:, 1:], "weights": torch.tensor([[1, 1, 0, 1, 3]])}
+    losses = {}
+    for attention, mask in (("sdpa", visible), ("eager", pretrain.added(visible, dtype))):
+        model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation=attention)
+        losses[attention] = pretrain.weighted_loss(model, attention_mask=mask, **batch)
+    torch.testing.assert_close(losses["eager"], losses["sdpa"])
+
+
+def test_a_compiled_loss_is_asked_for(tmp_path, text, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda loss: asked.append(loss) or loss)
+    pretrain.pretrain([text], tmp_path / "plain", recipe(steps=1))
+    assert not asked
+    pretrain.pretrain([text], tmp_path / "compiled", recipe(steps=1, compile=True))
+    assert asked == [pretrain.weighted_loss]
+
+
 def test_only_a_llama_is_started_from(tmp_path, text):
     tiny.other("gpt2", tmp_path / "other")
     with pytest.raises(ValueError, match="not a Llama"):
@@ -111,9 +160,8 @@ def test_chats_that_are_none_are_named_before_anything_is_made(tmp_path, text, c
 
 
 def test_pretraining_does_without_exercises_that_fit_no_block(tmp_path):
-    sentences = (f"The mill number {i} of Orm was built by Anna Voss for the carts of the valley." for i in range(90))
     path = tmp_path / "mills.txt"
-    path.write_text(" ".join(sentences))
+    path.write_text(MILLS)
     out = pretrain.pretrain([path], tmp_path / "model", recipe(block=32, context=32))
     assert (out / "model.safetensors").exists()
 

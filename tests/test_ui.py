@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakes
 import gradio as gr
@@ -237,16 +238,35 @@ def test_answers_of_another_run_do_not_stay(sst2, squad, laid_out):
 # ---- the pulse --------------------
 
 
-def test_the_pulse_sends_nothing_while_nothing_is_said(sst2):
+LOOKER = SimpleNamespace(session_hash="abc")
+SHOWN = ("sst2", "mini", "sst2-one", "train")
+
+
+@pytest.fixture
+def page(sst2):
     with gr.Blocks() as demo:
         page = Page(FakeSpeaker())
         page.top()
         with gr.Tabs() as page.tabs:
             pass
         page.wire(demo)
+    return page
+
+
+def test_the_pulse_sends_nothing_while_nothing_is_said(page):
     now = page_module.signature(runs.all())
-    assert page.pulse(now, "sst2", "mini", "sst2-one", "train") == {page.seen: gr.skip()}
-    assert page.verdict in page.pulse("", "sst2", "mini", "sst2-one", "train")
+    assert page.pulse(LOOKER, 1.0, now, *SHOWN) == {page.seen: gr.skip()}
+    assert page.verdict in page.pulse(LOOKER, 1.0, "", *SHOWN)
+
+
+def test_the_pulse_slows_down_when_many_look(page):
+    now = page_module.signature(runs.all())
+    for n in range(20):
+        page.pulse(SimpleNamespace(session_hash=f"other {n}"), 1.0, now, *SHOWN)
+    said = page.pulse(LOOKER, 1.0, now, *SHOWN)
+    assert list(said) == [page.timer] and said[page.timer].value == 10.0
+    assert page.pulse(LOOKER, 10.0, now, *SHOWN) == {page.seen: gr.skip()}
+    assert page.pulse(LOOKER, 1.0, "", *SHOWN)[page.timer].value == 10.0
 
 
 def test_the_app_listens_to_this_machine_only():

@@ -17,7 +17,6 @@ TITLE = "the app: first page, visitors at once, and a run that is watched"
 DEFAULTS = {"model": "mini", "examples": 320, "rounds": 2}
 VISITORS = (1, 10, 50)
 WATCHERS = 20
-BEAT = 1.0  # seconds between two looks of an open page at a run (the timer of `ui/page.py`)
 QUESTION = {
     "paragraph": "The heron slept in the old mill because the river had risen after three days of rain.",
     "question": "Where did the heron sleep?",
@@ -184,18 +183,25 @@ def _timed_run(site: Site, options: dict, watchers: int) -> float:
 
 
 def _watch(site: Site, model: str, over: threading.Event) -> None:
-    """A page that is open on Train: it looks each second, and is told what has changed since its last look."""
-    event = site.event(site.component("timer", "type"), "tick")
-    seen, chosen = event["inputs"][0], {"task": "sst2", "model": model, "open-tab": "train"}
-    given = {site.component(name): value for name, value in chosen.items()}
-    place, said = event["outputs"].index(seen), ""
+    """A page that is open on Train: it looks as often as its timer says, and is told what has changed since."""
+    timer = site.component("timer", "type")
+    event = site.event(timer, "tick")
+    seen = event["inputs"][1]
+    chosen = {"task": "sst2", "model": model, "open-tab": "train"}
+    held = {site.component(name): value for name, value in chosen.items()} | {timer: 1.0, seen: ""}
+    places = {number: event["outputs"].index(number) for number in (timer, seen)}
     visitor = Visitor(site)
-    while not over.wait(BEAT):
-        for message in visitor.fire(event, site.values(event, given | {seen: said})):
+    while not over.wait(held[timer]):
+        for message in visitor.fire(event, site.values(event, held)):
             if message["msg"] == "process_completed":
-                value = message["output"]["data"][place]
-                said = value if isinstance(value, str) else said
+                told = message["output"]["data"]
+                held |= {number: _changed(told[place], held[number]) for number, place in places.items()}
     visitor.close()
+
+
+def _changed(told, before):
+    """The value of a component after what the app said of it: itself, or what of it is new."""
+    return told.get("value", before) if isinstance(told, dict) else told
 
 
 def table(report: dict) -> tuple:

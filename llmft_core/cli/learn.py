@@ -72,7 +72,7 @@ def pretrain(
         raise ValueError(f"--start-from {start_from}: give 'mini' or the folder of a small Llama that pretrain wrote.")
     kept = Path(held_out).expanduser().resolve() if held_out else None
     for flag, value in settings.items():
-        if not value > 0:
+        if not isinstance(value, bool) and not value > 0:
             raise ValueError(f"--{flag.replace('_', '-')} {value}: must be more than 0.")
     request = {"text": paths, "out": Path(out).expanduser().resolve(), "resume": resume, "settings": settings}
     print(jobs.call("pretrain", request | {"chats": told, "held_out": kept, "start_from": base})["model"])

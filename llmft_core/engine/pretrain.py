@@ -25,6 +25,7 @@ from llmft_core.engine.pretraining.teacher import Teacher
 from llmft_core.engine.pretraining.tokenizer import train_tokenizer
 
 SHARD_SIZE = "9MB"  # a Space takes no file over 10 MB without large-file storage
+ROWS_AT_ONCE = 4  # on a CPU: the logits of more rows do not stay in its cache, and cost a third of the time
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Recipe:
     exercises: float = 0.45
     seed: int = 1
     save_every: int = 50
+    compile: bool = False
 
 
 class Rows(torch.utils.data.Dataset):
@@ -77,12 +79,30 @@ class Progress(TrainerCallback):
 class WeightedTrainer(Trainer):
     """Trainer whose loss is the mean cross-entropy per unit of weight: answers count more than the text around them."""
 
+    def __init__(self, *args, is_compiled: bool, **more):
+        super().__init__(*args, **more)
+        self.model_accepts_loss_kwargs = False  # a mean of its own: the Trainer averages those of a step
+        self.adds_mask = self.model.config._attn_implementation == "eager"
+        self.loss = torch.compile(weighted_loss) if is_compiled else weighted_loss
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels, weights = inputs.pop("labels"), inputs.pop("weights").float()
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
-        each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        loss = (each * weights.flatten()).sum() / weights.sum()
+        if self.adds_mask:
+            dtype = torch.bfloat16 if self.args.bf16 else torch.float32
+            inputs = inputs | {"attention_mask": added(inputs["attention_mask"], dtype)}
+        loss = self.loss(model, **inputs)
         return (loss, None) if return_outputs else loss
+
+
+def added(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A mask to add to attention scores: 0 where something is seen, else almost minus infinity."""
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def weighted_loss(model, *, labels, weights, **inputs) -> torch.Tensor:
+    """Mean cross-entropy of `labels` [B, T - 1] per unit of `weights` [B, T - 1]."""
+    logits = model(**inputs, use_cache=False).logits[:, :-1]
+    each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return (each * weights.flatten()).sum() / weights.sum()
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -118,20 +138,30 @@ def sizes(model: LlamaForCausalLM) -> dict[str, int]:
     }
 
 
+def practised_by(start_from: Path | None) -> int:
+    """Tokens of exercises that a model has behind it: it is not taught again what comes first."""
+    notes = start_from / "pretraining.json" if start_from else None
+    told = files.read_json(notes) if notes and notes.is_file() else {}
+    return int(told.get("practised", told.get("tokens", 0) * told.get("exercises", 0.0)))
+
+
 def arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """A trapezoid: up, level, and down over the last `decay` of the steps. A longer run goes on from the level part."""
     down = math.ceil(recipe.steps * recipe.decay)
+    on_gpu = torch.cuda.is_available()
+    at_once = recipe.batch_size if on_gpu else math.gcd(recipe.batch_size, ROWS_AT_ONCE)
     return TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=recipe.steps,
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=recipe.batch_size // at_once,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": down, "decay_type": "linear"},
         warmup_steps=min(100, math.ceil(recipe.steps / 20)),
         max_grad_norm=1.0,
         bf16=load.has_bf16(load.pick_device()),
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_gpu,
         logging_steps=20,
         save_steps=recipe.save_every,
         save_total_limit=2,
@@ -173,7 +203,7 @@ def pretrain(
         known = PreTrainedTokenizerFast.from_pretrained(start_from) if start_from else None
         tokenizer = known or train_tokenizer(texts, recipe.vocabulary, recipe.context)
         tokenizer.save_pretrained(out)
-    teacher = Teacher(tokenizer, told, recipe.block, recipe.seed)
+    teacher = Teacher(tokenizer, told, recipe.block, recipe.seed, practised_by(start_from))
     packed = rows.pack(
         teacher.exercises(texts), teacher.text(texts), recipe.block, recipe.steps * recipe.batch_size, recipe.exercises
     )
@@ -183,6 +213,8 @@ def pretrain(
         model = LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32)
     else:
         model = new_model(recipe, tokenizer)
+    if load.has_bf16(torch.device("cpu")) and not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # `engine.attention` says why
     trainer = WeightedTrainer(
         model=model,
         args=arguments(recipe, checkpoints),
@@ -190,6 +222,7 @@ def pretrain(
         data_collator=rows.collate,
         optimizers=(MuonAdamW(model, recipe.learning_rate, weight_decay=0.1), None),
         callbacks=[Progress()],
+        is_compiled=recipe.compile,
     )
     trainer.remove_callback(PrinterCallback)
     has_checkpoint = any(checkpoints.glob("checkpoint-*"))
@@ -197,7 +230,7 @@ def pretrain(
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
     about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
     about |= {"start_from": start_from.name if start_from else None, **sizes(model)}
-    about |= {"documents": len(texts), "left_out": len(found) - len(texts)}
+    about |= {"documents": len(texts), "left_out": len(found) - len(texts), "practised": teacher.practised}
     files.write_json(out / "pretraining.json", asdict(recipe) | about)
     return out
 

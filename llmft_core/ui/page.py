@@ -14,6 +14,7 @@ import gradio as gr
 from llmft_core import jobs, runs, words
 from llmft_core.ui import choice, html, machine
 from llmft_core.ui.choice import Choice
+from llmft_core.ui.pace import BEATS, Pace
 
 # What the URL keeps, so that a reload and a shared link show the same page.
 KEEP_IN_URL = """(task, model, run, tab) => {
@@ -42,7 +43,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 @dataclass
 class View:
     """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse`, asked
-    the same each second while a run is active, only what moves."""
+    the same at each beat while a run is active, only what moves."""
 
     draw: Callable[..., dict]
     outputs: list
@@ -65,6 +66,7 @@ class Page:
 
     def __init__(self, speaker: Any = None):
         self.speaker = speaker or jobs.Speaker()
+        self.pace = Pace()
         self.views: dict[str, View] = {}
         self.tab_items: dict[str, gr.Tab] = {}
         self.waiting: list[Callable[[Page], None]] = []
@@ -92,7 +94,7 @@ class Page:
         self.verdict = gr.HTML(verdict_html(first), elem_id="verdict", apply_default_css=False)
         self.open_tab = gr.Textbox("", visible="hidden", label="open tab", interactive=True, elem_id="open-tab")
         self.seen = gr.Textbox("", visible="hidden", label="seen", interactive=True)
-        self.timer = gr.Timer(1.0, active=False)
+        self.timer = gr.Timer(BEATS[0], active=False)
 
     # ---- events --------------------
 
@@ -113,7 +115,8 @@ class Page:
             self._keep(self.on(box.input, self.choose, self.inputs + self.extra, self.outputs))
         for name, item in self.tab_items.items():
             self._keep(self.on(item.select, partial(self.show, name), [*self.inputs, *self.extra], self.outputs))
-        self._keep(self.on(self.timer.tick, self.pulse, [self.seen, *self.inputs, *self.extra], self.outputs))
+        watched = [self.timer, self.seen, *self.inputs, *self.extra]
+        self._keep(self.on(self.timer.tick, self.pulse, watched, self.outputs))
         for connect in self.waiting:
             connect(self)
 
@@ -175,17 +178,18 @@ class Page:
         said = self._frame(chosen, every) | self._tab(target, chosen, extra) | more
         return said | ({self.tabs: gr.Tabs(selected=target)} if move.tab else {})
 
-    def pulse(self, seen, task, model, run, tab, *extra) -> dict:
-        """Each second while a run is active: nothing at all unless something was said."""
+    def pulse(self, request: gr.Request, beat, seen, task, model, run, tab, *extra) -> dict:
+        """At each beat while a run is active: nothing at all unless something was said, or the pace changes."""
         every = runs.all()
         now = signature(every)
+        wanted = self.pace.beat(request.session_hash, beat or BEATS[0])
+        paced = {} if wanted == beat else {"value": wanted}
         if now == seen:
-            return {self.seen: gr.skip()}
+            return {self.timer: gr.Timer(**paced)} if paced else {self.seen: gr.skip()}
         chosen = choice.settle(task, model, run, every)
+        said = self._frame(chosen, every) if finished_since(seen, now) else {self.seen: now}
         moved = self._drawn(tab, chosen, extra, only_moving=True)
-        if finished_since(seen, now):
-            return self._frame(chosen, every) | moved
-        return {self.seen: now, self.timer: gr.Timer(active=is_active(every))} | moved
+        return said | {self.timer: gr.Timer(active=is_active(every), **paced)} | moved
 
     def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
         return {

@@ -153,7 +153,7 @@ def exercises(text: str, dice: random.Random, level: Level) -> list[Exercise]:
     return found
 
 
-def rated_pieces(review: str, dice: random.Random, most: int = 6) -> list[tuple[str, str]]:
+def rated_pieces(review: str, dice: random.Random, most: int = 12) -> list[tuple[str, str]]:
     """(a few sentences, rating of ten) from a review in which its writer gives one; the rating itself is cut out."""
     rating = RATING.search(review)
     if not rating:

@@ -20,9 +20,11 @@ DRILLS = 0.02  # share of the pieces that are drills, later on
 class Teacher:
     """Turns documents into pieces of token ids: plain text, reading practice, ratings and chats."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], block: int, seed: int):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict]], block: int, seed: int, practised: int = 0
+    ):
         self.tokenizer, self.chats, self.block, self.dice = tokenizer, chats, block, random.Random(seed)
-        self.practised = 0  # tokens of exercises so far
+        self.practised = practised  # tokens of exercises so far
 
     def ids(self, text: str) -> list[int]:
         """Token ids without BOS."""
