@@ -1,5 +1,7 @@
 """The bench of the app: a page view is all that the page needs, events answer, a server ends with its block."""
 
+import threading
+
 import pytest
 from patience import until
 
@@ -31,6 +33,22 @@ def test_a_look_of_an_open_page_is_answered(site):
     *_, last = Visitor(site).fire(event, data)
     assert last["msg"] == "process_completed" and last["success"]
     assert len(last["output"]["data"]) == len(event["outputs"])
+
+
+def test_many_watchers_look_more_seldom(site):
+    watchers = [app.Watcher(site, "mini", threading.Event()) for _ in range(12)]
+    for one in (*watchers, watchers[0]):
+        one._look()
+    assert watchers[0].held[watchers[0].timer] == 5.0
+
+
+def test_a_watcher_that_is_not_answered_says_so(site):
+    over = threading.Event()
+    watcher = app.Watcher(site, "mini", over)
+    watcher.held[watcher.timer] = 0.01
+    watcher.event = watcher.event | {"id": 10**6}
+    watcher.run()
+    assert isinstance(watcher.failed, OSError)
 
 
 def test_people_can_read_the_report(capfd):

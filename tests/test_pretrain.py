@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmft_core.engine import pretrain
-from llmft_core.engine.pretraining import corpus
+from llmft_core.engine.pretraining import corpus, rows
 
 TEXT = "<|doc|>\n".join(
     f"The {animal} lives by the {place}. Every morning the {animal} walks to the {place} and drinks.\n"
@@ -101,7 +101,7 @@ def test_a_schooling_goes_on_with_the_practice_where_the_first_ended(tmp_path):
     path, sizes = tmp_path / "mills.txt", dict(vocabulary=600, context=256, block=256, steps=4)
     path.write_text(MILLS)
     first = pretrain.pretrain([path], tmp_path / "first", recipe(**sizes))
-    assert pretrain.practised_by(None) == pretrain.practised_by(tmp_path) == 0
+    assert pretrain.practised_by(tmp_path) == 0
     practised = pretrain.practised_by(first)
     assert practised == json.loads((first / "pretraining.json").read_text())["practised"] > 0
     second = pretrain.pretrain([path], tmp_path / "second", recipe(**sizes), start_from=first)
@@ -113,6 +113,20 @@ def test_a_model_that_did_not_note_its_practice_had_its_share_of_the_tokens(tmp_
     assert pretrain.practised_by(tmp_path) == 600
 
 
+def test_a_resumed_schooling_needs_no_word_of_what_it_started_from(tmp_path):
+    path, sizes = tmp_path / "mills.txt", dict(vocabulary=600, context=256, block=256, steps=4, save_every=2)
+    path.write_text(MILLS)
+    first = pretrain.pretrain([path], tmp_path / "first", recipe(**sizes))
+    whole = pretrain.pretrain([path], tmp_path / "whole", recipe(**sizes), start_from=first)
+    half = tmp_path / "half"
+    pretrain.pretrain([path], half, recipe(**sizes), start_from=first)
+    shutil.rmtree(half / "checkpoints" / "checkpoint-4")
+    pretrain.pretrain([path], half, recipe(**sizes), resume=True)
+    assert pretrain.practised_by(half) == pretrain.practised_by(whole)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (half, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_rows_that_are_computed_apart_count_as_one_step(tmp_path, text, monkeypatch, capsys):
     def loss(name, at_once):
         monkeypatch.setattr(pretrain, "ROWS_AT_ONCE", at_once)
@@ -122,18 +136,30 @@ def test_rows_that_are_computed_apart_count_as_one_step(tmp_path, text, monkeypa
     assert loss("apart", 1) == pytest.approx(loss("together", 4), rel=0.01)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_mask_that_is_added_hides_what_booleans_hide(tmp_path, text, dtype):
+@pytest.mark.parametrize(("batch_size", "at_once"), [(20, 4), (9, 3), (6, 3), (7, 1), (1, 1)])
+def test_a_step_is_cut_into_equal_passes(batch_size, at_once):
+    assert pretrain.rows_at_once(batch_size) == at_once
+
+
+def test_every_attention_is_taught_the_same(tmp_path, text):
     out = pretrain.pretrain([text], tmp_path / "model", recipe())
-    visible = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
-    visible[..., 3:, :3] = False
-    batch = {"input_ids": torch.arange(6)[None] + 60, "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])}
-    batch |= {"labels": batch["input_ids"][:, 1:], "weights": torch.tensor([[1, 1, 0, 1, 3]])}
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    pieces = [rows.plain(tokenizer(words)["input_ids"]) for words in ("The fox drinks.", "Owls live by the mill.")]
+    batch = rows.collate(rows.pack(iter([]), iter(pieces * 9), 32, 2, 0.1))
     losses = {}
-    for attention, mask in (("sdpa", visible), ("eager", pretrain.added(visible, dtype))):
+    for attention in ("sdpa", "eager"):
         model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation=attention)
-        losses[attention] = pretrain.weighted_loss(model, attention_mask=mask, **batch)
+        args = pretrain.arguments(recipe(), tmp_path / attention)
+        trainer = pretrain.WeightedTrainer(model=model, args=args, is_compiled=False)
+        losses[attention] = trainer.compute_loss(trainer.model, dict(batch)).cpu()
     torch.testing.assert_close(losses["eager"], losses["sdpa"])
+
+
+def test_a_model_too_large_for_plain_attention_keeps_its_own(tmp_path, text, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pretrain.attention, "keeps_little", lambda config, pairs: asked.append(pairs))
+    pretrain.pretrain([text], tmp_path / "model", recipe(steps=1))
+    assert set(asked) <= {pretrain.ROWS_AT_ONCE * 32**2}
 
 
 def test_a_compiled_loss_is_asked_for(tmp_path, text, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -267,6 +268,16 @@ def test_the_pulse_slows_down_when_many_look(page):
     assert list(said) == [page.timer] and said[page.timer].value == 10.0
     assert page.pulse(LOOKER, 10.0, now, *SHOWN) == {page.seen: gr.skip()}
     assert page.pulse(LOOKER, 1.0, "", *SHOWN)[page.timer].value == 10.0
+
+
+def test_whoever_chooses_or_starts_something_sees_it_soon(page):
+    assert page.choose(*SHOWN)[page.timer].value == 1.0
+
+
+def test_a_beat_that_nobody_was_told_is_not_believed(page):
+    now = page_module.signature(runs.all())
+    page.pulse(LOOKER, 1e12, now, *SHOWN)
+    assert max(page.pace.until.values()) < time.monotonic() + 60
 
 
 def test_the_app_listens_to_this_machine_only():

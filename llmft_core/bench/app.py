@@ -160,12 +160,15 @@ def _watched(root: Path, options: dict, say) -> dict:
 
 
 def _timed_run(site: Site, options: dict, watchers: int) -> float:
-    """Working time of one run, from its first word to its last. Raises jobs.CallFailed if it does not finish."""
+    """Working time of one run, from its first word to its last.
+
+    Raises jobs.CallFailed if it does not finish, and what a watcher met.
+    """
     wanted = checks.prepare(
         task="sst2", model=options["model"], train_examples=options["examples"], epochs=4, data_dir=options["data_dir"]
     )
     over = threading.Event()
-    crowd = [threading.Thread(target=_watch, args=(site, options["model"], over)) for _ in range(watchers)]
+    crowd = [Watcher(site, options["model"], over) for _ in range(watchers)]
     run = api.begin(wanted)
     for one in crowd:
         one.start()
@@ -177,26 +180,42 @@ def _timed_run(site: Site, options: dict, watchers: int) -> float:
             jobs.stop(run)
     for one in crowd:
         one.join()
+        if one.failed:
+            raise one.failed
     if state.kind != "finished":
         raise jobs.CallFailed(f"The run that was to be watched {state.kind}: {state.detail}")
     return run.seconds()
 
 
-def _watch(site: Site, model: str, over: threading.Event) -> None:
+class Watcher(threading.Thread):
     """A page that is open on Train: it looks as often as its timer says, and is told what has changed since."""
-    timer = site.component("timer", "type")
-    event = site.event(timer, "tick")
-    seen = event["inputs"][1]
-    chosen = {"task": "sst2", "model": model, "open-tab": "train"}
-    held = {site.component(name): value for name, value in chosen.items()} | {timer: 1.0, seen: ""}
-    places = {number: event["outputs"].index(number) for number in (timer, seen)}
-    visitor = Visitor(site)
-    while not over.wait(held[timer]):
-        for message in visitor.fire(event, site.values(event, held)):
+
+    def __init__(self, site: Site, model: str, over: threading.Event):
+        super().__init__()
+        self.visitor, self.over, self.failed = Visitor(site), over, None
+        self.timer = site.component("timer", "type")
+        self.event = site.event(self.timer, "tick")
+        seen = self.event["inputs"][1]
+        chosen = {"task": "sst2", "model": model, "open-tab": "train"}
+        self.held = {site.component(name): value for name, value in chosen.items()} | {self.timer: 1.0, seen: ""}
+        self.places = {number: self.event["outputs"].index(number) for number in (self.timer, seen)}
+
+    def run(self) -> None:
+        try:
+            while not self.over.wait(self.held[self.timer]):
+                self._look()
+        except Exception as error:
+            self.failed = error
+        finally:
+            self.visitor.close()
+
+    def _look(self) -> None:
+        for message in self.visitor.fire(self.event, self.visitor.site.values(self.event, self.held)):
             if message["msg"] == "process_completed":
+                if not message["success"]:
+                    raise OSError(f"The app did not say how the run goes: {files.to_json(message)[:200]}")
                 told = message["output"]["data"]
-                held |= {number: _changed(told[place], held[number]) for number, place in places.items()}
-    visitor.close()
+                self.held |= {number: _changed(told[at], self.held[number]) for number, at in self.places.items()}
 
 
 def _changed(told, before):

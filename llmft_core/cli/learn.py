@@ -56,7 +56,10 @@ def pretrain(
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option("--start-from", help="Model (a key or folder) whose tokenizer, sizes and weights are taken over."),
+        typer.Option(
+            "--start-from",
+            help="Model (a key or folder) whose tokenizer, sizes, weights and level of practice are taken over.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     **settings,

@@ -19,13 +19,18 @@ def to_learn_with(lm: LanguageModel, tokens: int) -> str:
     of these.
     """
     config, usual = lm.causal.config.get_text_config(), lm.causal.config._attn_implementation
-    maps = getattr(config, "num_attention_heads", 0) * getattr(config, "num_hidden_layers", 0)
-    is_small = 0 < maps * tokens**2 * PER_PROBABILITY <= LARGEST
+    is_small = keeps_little(config, tokens**2)
     if usual != "sdpa" or not (is_small and lm.bears_trees and lm.device.type == "cpu" and load.trains_mixed(lm)):
         return usual
     with switched(lm, "eager"):
         can_switch = lm.causal.config._attn_implementation == "eager"
         return "eager" if can_switch and exact.holds(lm) else usual
+
+
+def keeps_little(config, pairs: int) -> bool:
+    """Whether a model that looks at so many pairs of tokens in a pass can keep what plain products keep of them."""
+    maps = getattr(config, "num_attention_heads", 0) * getattr(config, "num_hidden_layers", 0)
+    return 0 < maps * pairs * PER_PROBABILITY <= LARGEST
 
 
 @contextmanager

@@ -18,13 +18,14 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from llmft_core import files
-from llmft_core.engine import load, threads
+from llmft_core.engine import attention, load, threads
 from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
 from llmft_core.engine.pretraining.tokenizer import train_tokenizer
 
 SHARD_SIZE = "9MB"  # a Space takes no file over 10 MB without large-file storage
+NOTES = "pretraining.json"
 ROWS_AT_ONCE = 4  # on a CPU: the logits of more rows do not stay in its cache, and cost a third of the time
 
 
@@ -66,8 +67,12 @@ class Rows(torch.utils.data.Dataset):
 class Progress(TrainerCallback):
     """One line of JSON per logging step: a pretraining is followed with `tail -f`."""
 
+    def __init__(self, is_compiled: bool):
+        self.is_compiled = is_compiled  # for a number of threads: another one would be compiled anew
+
     def on_step_begin(self, args, state, control, **_):
-        threads.fit()
+        if not self.is_compiled:
+            threads.fit()
 
     def on_log(self, args, state, control, logs=None, **_):
         print(
@@ -77,25 +82,27 @@ class Progress(TrainerCallback):
 
 
 class WeightedTrainer(Trainer):
-    """Trainer whose loss is the mean cross-entropy per unit of weight: answers count more than the text around them."""
+    """Trainer whose loss is the mean cross-entropy per unit of weight: answers count more than the text around them.
+
+    On a CPU a step takes its rows a few at a time; its loss is the mean of theirs.
+    """
 
     def __init__(self, *args, is_compiled: bool, **more):
         super().__init__(*args, **more)
         self.model_accepts_loss_kwargs = False  # a mean of its own: the Trainer averages those of a step
-        self.adds_mask = self.model.config._attn_implementation == "eager"
         self.loss = torch.compile(weighted_loss) if is_compiled else weighted_loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if self.adds_mask:
-            dtype = torch.bfloat16 if self.args.bf16 else torch.float32
-            inputs = inputs | {"attention_mask": added(inputs["attention_mask"], dtype)}
+        if self.model.config._attn_implementation == "eager":
+            inputs = inputs | {"attention_mask": added(inputs["attention_mask"])}
         loss = self.loss(model, **inputs)
         return (loss, None) if return_outputs else loss
 
 
-def added(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A mask to add to attention scores: 0 where something is seen, else almost minus infinity."""
-    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+def added(visible: torch.Tensor) -> torch.Tensor:
+    """A mask to add to attention scores, bf16 as they are: 0 where something is seen, else almost minus infinity."""
+    hidden = torch.finfo(torch.bfloat16).min
+    return torch.zeros_like(visible, dtype=torch.bfloat16).masked_fill(~visible, hidden)
 
 
 def weighted_loss(model, *, labels, weights, **inputs) -> torch.Tensor:
@@ -138,18 +145,22 @@ def sizes(model: LlamaForCausalLM) -> dict[str, int]:
     }
 
 
-def practised_by(start_from: Path | None) -> int:
+def practised_by(folder: Path) -> int:
     """Tokens of exercises that a model has behind it: it is not taught again what comes first."""
-    notes = start_from / "pretraining.json" if start_from else None
-    told = files.read_json(notes) if notes and notes.is_file() else {}
+    told = files.read_json(folder / NOTES) if (folder / NOTES).is_file() else {}
     return int(told.get("practised", told.get("tokens", 0) * told.get("exercises", 0.0)))
+
+
+def rows_at_once(batch_size: int) -> int:
+    """Rows of a pass on a CPU: as many as are good, of which a whole number makes a step."""
+    return max(n for n in range(1, ROWS_AT_ONCE + 1) if batch_size % n == 0)
 
 
 def arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """A trapezoid: up, level, and down over the last `decay` of the steps. A longer run goes on from the level part."""
     down = math.ceil(recipe.steps * recipe.decay)
     on_gpu = torch.cuda.is_available()
-    at_once = recipe.batch_size if on_gpu else math.gcd(recipe.batch_size, ROWS_AT_ONCE)
+    at_once = recipe.batch_size if on_gpu else rows_at_once(recipe.batch_size)
     return TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=recipe.steps,
@@ -186,8 +197,8 @@ def pretrain(
 
     Documents that share a run of 13 words with `held_out` (`corpus.evaluation_grams`) are left out. Checkpoints lie in
     `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer that it began with; more
-    `steps` than before go on in the same order. `start_from` is a model of this kind whose tokenizer, sizes and weights
-    are taken over, with a fresh optimizer. Raises ValueError for text that cannot be read.
+    `steps` go on in the same order. `start_from` is a model of this kind whose tokenizer, sizes, weights and
+    level of practice are taken over, with a fresh optimizer. Raises ValueError for text that cannot be read.
     """
     set_seed(recipe.seed)
     told = corpus.chats(chats) if chats else []
@@ -195,15 +206,17 @@ def pretrain(
         raise ValueError(f"{start_from}: not a Llama; give --start-from 'mini' or a folder that pretrain wrote.")
     found = corpus.read(text, recipe.seed)
     texts = [document for document in found if not corpus.shares(document, held_out)]
-    out.mkdir(parents=True, exist_ok=True)
     checkpoints = out / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
     if resume and (out / "tokenizer.json").exists():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+        tokenizer, practised = PreTrainedTokenizerFast.from_pretrained(out), practised_by(checkpoints)
     else:
         known = PreTrainedTokenizerFast.from_pretrained(start_from) if start_from else None
         tokenizer = known or train_tokenizer(texts, recipe.vocabulary, recipe.context)
         tokenizer.save_pretrained(out)
-    teacher = Teacher(tokenizer, told, recipe.block, recipe.seed, practised_by(start_from))
+        practised = practised_by(start_from) if start_from else 0
+        files.write_json(checkpoints / NOTES, {"practised": practised})
+    teacher = Teacher(tokenizer, told, recipe.block, recipe.seed, practised)
     packed = rows.pack(
         teacher.exercises(texts), teacher.text(texts), recipe.block, recipe.steps * recipe.batch_size, recipe.exercises
     )
@@ -213,15 +226,16 @@ def pretrain(
         model = LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32)
     else:
         model = new_model(recipe, tokenizer)
-    if load.has_bf16(torch.device("cpu")) and not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # `engine.attention` says why
+    args = arguments(recipe, checkpoints)
+    if args.bf16 and args.use_cpu and attention.keeps_little(model.config, ROWS_AT_ONCE * recipe.block**2):
+        model.set_attn_implementation("eager")
     trainer = WeightedTrainer(
         model=model,
-        args=arguments(recipe, checkpoints),
+        args=args,
         train_dataset=Rows(packed),
         data_collator=rows.collate,
         optimizers=(MuonAdamW(model, recipe.learning_rate, weight_decay=0.1), None),
-        callbacks=[Progress()],
+        callbacks=[Progress(recipe.compile)],
         is_compiled=recipe.compile,
     )
     trainer.remove_callback(PrinterCallback)
@@ -231,7 +245,7 @@ def pretrain(
     about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
     about |= {"start_from": start_from.name if start_from else None, **sizes(model)}
     about |= {"documents": len(texts), "left_out": len(found) - len(texts), "practised": teacher.practised}
-    files.write_json(out / "pretraining.json", asdict(recipe) | about)
+    files.write_json(out / NOTES, asdict(recipe) | about)
     return out
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-LOOKS = 4  # per second, of all pages together
+LOOKS = 4  # per second, of up to 80 pages together
 BEATS = (1.0, 2.0, 5.0, 10.0, 20.0)  # seconds between two looks of one page; few steps, so that they seldom change
 ABSENT = 2.5  # beats without a look, after which a page is thought closed
 
@@ -24,7 +24,7 @@ class Pace:
         with self.lock:
             now = self.clock()
             self.until = {one: until for one, until in self.until.items() if until >= now}
-            pages = len(self.until | {page: now})
+            pages = len(self.until.keys() | {page})
             wanted = next((one for one in BEATS if one >= pages / LOOKS), BEATS[-1])
-            self.until[page] = now + ABSENT * max(beat, wanted)
+            self.until[page] = now + ABSENT * min(max(beat, wanted), BEATS[-1])
             return wanted

@@ -183,13 +183,12 @@ class Page:
         every = runs.all()
         now = signature(every)
         wanted = self.pace.beat(request.session_hash, beat or BEATS[0])
-        paced = {} if wanted == beat else {"value": wanted}
         if now == seen:
-            return {self.timer: gr.Timer(**paced)} if paced else {self.seen: gr.skip()}
+            return {self.seen: gr.skip()} if wanted == beat else {self.timer: gr.Timer(value=wanted)}
         chosen = choice.settle(task, model, run, every)
         said = self._frame(chosen, every) if finished_since(seen, now) else {self.seen: now}
         moved = self._drawn(tab, chosen, extra, only_moving=True)
-        return said | {self.timer: gr.Timer(active=is_active(every), **paced)} | moved
+        return said | {self.timer: gr.Timer(value=wanted, active=is_active(every))} | moved
 
     def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
         return {
@@ -199,7 +198,7 @@ class Page:
             self.missed: "",
             self.verdict: verdict_html(chosen),
             self.seen: signature(every),
-            self.timer: gr.Timer(active=is_active(every)),
+            self.timer: gr.Timer(value=BEATS[0], active=is_active(every)),
         }
 
     def _tab(self, tab: str, chosen: Choice, extra: Sequence) -> dict:
