@@ -246,6 +246,7 @@ def verdict(metrics: dict | None, name: str = "") -> Verdict:
         Piece(", on sample rows of our own" if metrics.get("source") == "samples" else "", "muted"),
         Piece(".", "muted"),
         Piece(_flips(metrics), "long"),
+        Piece(_below_trivial(metrics, name, after), "muted"),
     )
     return Verdict(kind, tuple(piece for piece in pieces if piece.text))
 
@@ -253,6 +254,14 @@ def verdict(metrics: dict | None, name: str = "") -> Verdict:
 def _facts(metrics: dict, delta: dict) -> str:
     facts = (p_phrase(delta.get("p")), f"n = {count(metrics['n'])}" if metrics.get("n") else "")
     return "".join(f", {fact}" for fact in facts if fact)
+
+
+def _below_trivial(metrics: dict, name: str, after: float) -> str:
+    """What an answer without reading scores, where the fine-tuned side scores less."""
+    trivial = (metrics.get("baseline") or {}).get(name)
+    if name != headline(metrics) or is_missing(trivial) or after >= trivial:
+        return ""
+    return f" The same answer to everything scores {percent(trivial)}."
 
 
 def _flips(metrics: dict) -> str:

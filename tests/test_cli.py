@@ -179,7 +179,7 @@ def test_a_run_is_shown_and_deleted(call, finished):
 
 def test_weights_of_a_run(call, finished):
     code, out, _ = call("weights", "done")
-    assert code == 0 and "tensors changed" in out and "q_proj" in out
+    assert code == 0 and "compared tensors changed" in out and "q_proj" in out
     assert len(json.loads(call("weights", "done", "--json")[1])["rows"]) == len(finished.weights())
 
 

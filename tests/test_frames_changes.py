@@ -64,5 +64,5 @@ def test_singular_values_fall_and_their_shares_add_up_to_one_at_most():
 def test_parameter_table_counts_what_was_trained():
     table = frames.parameter_table(SST2).set_index("what")
     assert table.loc["Trained in the adapter"].tolist() == ["0", "294,912", "5.6 %"]
-    assert table.loc["Tensors that moved"].tolist() == ["0 of 50", "42 of 50", "84 %"]
+    assert table.loc["Compared tensors that moved"].tolist() == ["0 of 50", "42 of 50", "84 %"]
     assert "Trained" in set(frames.parameter_table(fakes.run(method="full"))["what"])

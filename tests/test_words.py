@@ -31,6 +31,12 @@ def test_verdict_is_the_agreed_sentence():
     assert said.short == "Better: accuracy 54.1 → 84.6 %, +30.5 points [27.1, 33.9]."
 
 
+def test_verdict_below_an_answer_without_reading_says_so():
+    said = words.verdict(METRICS | {"baseline": {"accuracy": 0.9}}).text
+    assert said.endswith(" The same answer to everything scores 90.0 %.")
+    assert words.verdict(METRICS | {"baseline": {"accuracy": 0.5}}).text == words.verdict(METRICS).text
+
+
 def test_verdict_on_our_own_samples_says_so():
     assert ", on sample rows of our own." in words.verdict(METRICS | {"source": "samples"}).short
     assert "sample" not in words.verdict(METRICS | {"source": "hub"}).text

@@ -124,7 +124,8 @@ def weights(
     if json:
         printing.emit(about | total | {"rows": table.to_dict(orient="records")})
         return
-    print(f"{len(changed)} of {len(table)} tensors changed; {words.count(total['parameters'])} parameters in them all.")
+    of = f"{len(changed)} of {len(table)} compared tensors changed"
+    print(f"{of}; {words.count(total['parameters'])} parameters in them all.")
     if changed.empty:
         printing.note("Nothing changed: the two sides are the same model.")
         return

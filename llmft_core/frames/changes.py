@@ -128,5 +128,5 @@ def parameter_table(run: Run) -> pd.DataFrame:
         moved = int((rows["change_norm"] > 0).sum())
         of = words.count(len(rows))
         share = words.percent(moved / len(rows), digits=0)
-        records.append(("Tensors that moved", f"0 of {of}", f"{words.count(moved)} of {of}", share))
+        records.append(("Compared tensors that moved", f"0 of {of}", f"{words.count(moved)} of {of}", share))
     return pd.DataFrame(records, columns=["what", "zero_shot", "fine_tuned", "change"])
