@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import fake_hub
@@ -218,3 +219,20 @@ def test_a_download_that_broke_off_does_not_count_as_here(tmp_path, monkeypatch,
     assert checks.is_here(models.find(NAME)) is (missing == "")
     (snapshot / "model.safetensors.index.json").write_text("{")
     assert not checks.is_here(models.find(NAME))
+
+
+def test_a_file_that_was_about_to_be_opened_is_taken_back(tmp_path, monkeypatch):
+    held = threading.Event()
+
+    def slow(source, name):
+        time.sleep(0.3)
+        with (tmp_path / "a.incomplete").open("wb"):
+            held.wait(5)
+
+    file = SimpleNamespace(will_download=True, file_size=1, filename="a")
+    monkeypatch.setattr(download, "snapshot_download", lambda *_, **__: [file])
+    monkeypatch.setattr(download, "hf_hub_download", slow)
+    with pytest.raises(download.Stopped):
+        list(download.fetch("a/b", lambda: True))
+    assert not list(tmp_path.glob("*.incomplete"))
+    held.set()

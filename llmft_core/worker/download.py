@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
 BEAT = 0.25  # seconds between two words
+OPENING = 1.0  # seconds in which a file that was asked for at the end is seen to be opened
 FILES = {  # all that a model is loaded from; folders hold other formats of the same weights, or demos
     "allow_patterns": ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
     "ignore_patterns": ["*/*", "consolidated*"],
@@ -29,9 +31,9 @@ def fetch(source: str, should_stop: Callable[[], bool]) -> Iterator[dict]:
     missing = [file for file in snapshot_download(source, dry_run=True, **FILES) if file.will_download]
     total = sum(file.file_size or 0 for file in missing)
     folder = Path(constants.HF_HUB_CACHE, "models--" + source.replace("/", "--"), "blobs")
-    begun, coming = _bytes(folder), futures.Future()
+    begun, coming, over = _bytes(folder), futures.Future(), threading.Event()
     names = [file.filename for file in missing]
-    threading.Thread(target=_bring, args=(source, names, coming), daemon=True).start()
+    threading.Thread(target=_bring, args=(source, names, coming, over), daemon=True).start()
     try:
         while not coming.done():
             if should_stop():
@@ -41,14 +43,20 @@ def fetch(source: str, should_stop: Callable[[], bool]) -> Iterator[dict]:
         coming.result()
         yield {"event": "download", "model": source, "done": total, "total": total}
     finally:
-        if not coming.done():
-            _take_back()
+        over.set()
+        end = time.monotonic() + OPENING
+        while not coming.done() and not _take_back() and time.monotonic() < end:
+            time.sleep(0.02)
 
 
-def _bring(source: str, names: list[str], coming: futures.Future) -> None:
+def _bring(source: str, names: list[str], coming: futures.Future, over: threading.Event) -> None:
     """File by file: a snapshot of some files is refused later on by whoever asks for it whole and offline."""
     try:
-        coming.set_result([hf_hub_download(source, name) for name in names])
+        for name in names:
+            if over.is_set():
+                raise Stopped
+            hf_hub_download(source, name)
+        coming.set_result(None)
     except BaseException as error:
         coming.set_exception(error)
 
@@ -63,11 +71,15 @@ def _bytes(folder: Path) -> int:
     return total
 
 
-def _take_back() -> None:
-    """Remove the files that this process is writing to: a download cannot be called back, and is never gone on with."""
+def _take_back() -> int:
+    """Remove the files that this process is writing to, and count them: a download cannot be called back, and is never
+    gone on with."""
+    found = 0
     with suppress(OSError):
         for link in os.scandir("/proc/self/fd"):
             with suppress(OSError):
                 target = os.readlink(link.path)
                 if target.endswith(HALF_WRITTEN):
                     os.unlink(target)
+                    found += 1
+    return found
