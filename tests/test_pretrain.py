@@ -155,11 +155,20 @@ def test_every_attention_is_taught_the_same(tmp_path, text):
     torch.testing.assert_close(losses["eager"], losses["sdpa"])
 
 
-def test_a_model_too_large_for_plain_attention_keeps_its_own(tmp_path, text, monkeypatch):
-    asked = []
-    monkeypatch.setattr(pretrain.attention, "keeps_little", lambda config, pairs: asked.append(pairs))
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps sdpa in any case")
+@pytest.mark.parametrize(("is_small", "learnt_with"), [(True, "eager"), (False, "sdpa")])
+def test_a_model_too_large_for_plain_attention_keeps_its_own(tmp_path, text, monkeypatch, is_small, learnt_with):
+    seen, loss = set(), pretrain.weighted_loss
+
+    def heard(model, **inputs):
+        seen.add(model.config._attn_implementation)
+        return loss(model, **inputs)
+
+    monkeypatch.setattr(pretrain, "weighted_loss", heard)
+    monkeypatch.setattr(pretrain.load, "has_bf16", lambda device: True)
+    monkeypatch.setattr(pretrain.attention, "keeps_little", lambda config, pairs: is_small)
     pretrain.pretrain([text], tmp_path / "model", recipe(steps=1))
-    assert set(asked) <= {pretrain.ROWS_AT_ONCE * 32**2}
+    assert seen == {learnt_with}
 
 
 def test_a_compiled_loss_is_asked_for(tmp_path, text, monkeypatch):

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from llmft_core import files
-from llmft_core.engine import attention, load, threads
+from llmft_core.engine import attention, load, reading, threads
 from llmft_core.engine.pretraining import corpus, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
@@ -94,15 +94,9 @@ class WeightedTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.model.config._attn_implementation == "eager":
-            inputs = inputs | {"attention_mask": added(inputs["attention_mask"])}
+            inputs = inputs | {"attention_mask": reading.added(inputs["attention_mask"], torch.bfloat16)}
         loss = self.loss(model, **inputs)
         return (loss, None) if return_outputs else loss
-
-
-def added(visible: torch.Tensor) -> torch.Tensor:
-    """A mask to add to attention scores, bf16 as they are: 0 where something is seen, else almost minus infinity."""
-    hidden = torch.finfo(torch.bfloat16).min
-    return torch.zeros_like(visible, dtype=torch.bfloat16).masked_fill(~visible, hidden)
 
 
 def weighted_loss(model, *, labels, weights, **inputs) -> torch.Tensor:

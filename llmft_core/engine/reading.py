@@ -95,9 +95,13 @@ def _as_mask(lm: LanguageModel, visible: torch.Tensor) -> torch.Tensor:
     """
     if lm.causal.config._attn_implementation == "sdpa" and lm.device.type != "cpu":
         return visible[:, None]
-    dtype = lm.causal.dtype
+    return added(visible[:, None], lm.causal.dtype)
+
+
+def added(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A mask to add to attention scores: 0 where something is seen, else almost minus infinity."""
     hidden = max(torch.finfo(dtype).min, torch.finfo(torch.bfloat16).min)  # finite, also where autocast makes it bf16
-    return torch.zeros_like(visible[:, None], dtype=dtype).masked_fill(~visible[:, None], hidden)
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, hidden)
 
 
 @contextmanager
