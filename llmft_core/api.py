@@ -12,10 +12,7 @@ from llmft_core.run import Run, State
 if TYPE_CHECKING:
     import pandas as pd
 
-    from llmft_core.tasks import Example, Task
-
 PLACES = ("data_dir", "data_file")
-LARGEST_PREDICTIONS = 500_000_000  # bytes
 
 
 def fine_tune(*, name: str | None = None, **settings) -> Run:
@@ -225,74 +222,23 @@ def score(task: str, predictions: str | Path, *, data_dir: str | None = None, da
     The file is the official {id: text} ("" abstains), or {id: label name or number}. Raises ValueError if an example
     has no prediction or a prediction no example.
     """
-    from llmft_core import rows, tasks
+    from llmft_core import predictions_file, rows, statistics, tasks
 
     begun, task = time.perf_counter(), tasks.find(task)
-    given = _read_predictions(Path(predictions).expanduser())
+    path = Path(predictions).expanduser()
+    given = predictions_file.read(path)
     places = checks.absolute({"data_dir": data_dir, "data_file": data_file})
     source = None if any(places.values()) else "hub"
     gold = rows.examples(task, **places, source=source)
     if not gold:
         raise ValueError(f"The rows of {task.title} are not on this machine: give --data-file or --data-dir.")
-    _check_ids(Path(predictions).name, given, gold)
-    table = (_label_table if task.labels else _text_table)(task, given, gold)
+    table = predictions_file.table(path.name, task, given, gold)
     metrics, seconds = task.summarise(table), time.perf_counter() - begun
     where = Path(places["data_file"]).name if places["data_file"] else "official"
-    counts = {"n": len(gold), "metrics": metrics, "seconds": round(seconds, 3)}
+    between = statistics.intervals(task, table)
+    counts = {"n": len(gold), "metrics": metrics, "intervals": between, "seconds": round(seconds, 3)}
     speed = {"examples_per_second": round(len(gold) / seconds, 1)}
-    return {"task": task.name, "model": Path(predictions).name, "split": where, **counts, **speed}
-
-
-def _read_predictions(path: Path) -> dict:
-    try:
-        given = files.read_json(path, LARGEST_PREDICTIONS)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such predictions file; check the path.") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path}: a folder; give the predictions file.") from None
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}; predictions are one JSON object {{id: answer}}.") from None
-    if not isinstance(given, dict) or not given:
-        raise ValueError(f"{path.name}: holds no predictions; give one JSON object {{id: answer}}.")
-    wrong = next((key for key, value in given.items() if not isinstance(value, str | int)), None)
-    if wrong is not None:
-        raise ValueError(
-            f"{path.name}: the answer of '{wrong}' is {files.to_json(given[wrong])[:40]}; give a text or a label."
-        )
-    return given
-
-
-def _check_ids(name: str, given: dict, gold: dict) -> None:
-    missing, extra = [key for key in gold if key not in given], [key for key in given if key not in gold]
-    wrongs = (
-        [f"{len(missing):,} of {len(gold):,} examples have no prediction (such as {missing[0]})"] if missing else []
-    )
-    wrongs += [f"{len(extra):,} predictions have no example (such as {extra[0][:60]})"] if extra else []
-    if wrongs:
-        raise ValueError(f"{name}: {' and '.join(wrongs)}; give exactly one for each example.")
-
-
-def _label_table(task: "Task", given: dict, gold: "dict[str, Example]") -> "pd.DataFrame":
-    import pandas as pd
-
-    numbers = {label.lower(): number for number, label in enumerate(task.labels)}
-    numbers |= {str(number): number for number in range(len(task.labels))}
-    rows = [
-        (key, task.labels.index(example.answers[0]), numbers.get(str(given[key]).strip().lower(), -1))
-        for key, example in gold.items()
-    ]
-    return pd.DataFrame(rows, columns=["id", "gold", "predicted"])
-
-
-def _text_table(task: "Task", given: dict, gold: "dict[str, Example]") -> "pd.DataFrame":
-    import pandas as pd
-
-    rows = []
-    for key, example in gold.items():
-        answer = str(given[key])
-        about = {"id": key, "has_answer": bool(example.answers), "answer": answer, "golds": list(example.answers)}
-        rows.append(about | task.score(answer, example))
-    return pd.DataFrame(rows)
+    return {"task": task.name, "model": path.name, "split": where, **counts, **speed}
 
 
 def _run(run: Run | str) -> Run:

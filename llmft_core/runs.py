@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import time
+from difflib import get_close_matches
 from pathlib import Path
 
 from llmft_core import files, models
@@ -92,7 +93,14 @@ def find(name: str) -> Run:
     for place in (root(), SHIPPED):
         if (run := _folder(place, check_name(name))) is not None:
             return run
-    raise ValueError(f"There is no run named '{name}': `python -m llmft_core runs` lists them.")
+    raise ValueError(f"{_missing(name)}: `python -m llmft_core runs` lists the runs.")
+
+
+def _missing(name: str) -> str:
+    if any(name == row.key for row in models.MODELS):
+        return f"'{name}' is a model, and this wants a run of one"
+    alike = get_close_matches(name, [run.name for run in all()], n=1)
+    return f"There is no run named '{name}'" + (f"; did you mean '{alike[0]}'?" if alike else "")
 
 
 def all() -> list[Run]:

@@ -162,6 +162,11 @@ def verdict(task: Task, before: pd.DataFrame, after: pd.DataFrame, draws: int = 
     return {"task": task.name, "n": len(before), **values, "delta": delta, "flips": flips, "intervals": intervals}
 
 
+def intervals(task: Task, table: pd.DataFrame) -> dict[str, list[float]]:
+    """{metric: [low, high]} of one side, as its half of a verdict has them. Raises ValueError for no rows."""
+    return verdict(task, table, table)["intervals"]["fine_tuned"]
+
+
 def _paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables in the order of `before`."""
     first, second = before["id"].astype(str), after["id"].astype(str)

@@ -183,6 +183,7 @@ def test_a_wrong_command_says_where_help_is(refused, command):
 
 def test_evaluate_says_how_many_prompts_were_cut(monkeypatch, capsys):
     found = {"task": "sst2", "model": "mini", "split": "official", "n": 9, "metrics": {"accuracy": 0.5}, "seconds": 1}
+    found["intervals"] = {"accuracy": [0.2, 0.8]}
     for truncated, says in ((3, True), (0, False)):
         monkeypatch.setattr(jobs, "call", lambda *_, n=truncated: found | {"truncated": n})
         assert main(["evaluate", "--model-path", "mini", "--task", "sst2"]) == 0

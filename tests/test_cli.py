@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import fakes
+import psutil
 import pytest
 from patience import PATIENCE, until
 
@@ -235,3 +236,18 @@ def test_the_console_script_takes_the_arguments_of_the_shell(monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["llmft", "tasks"])
     assert getattr(importlib.import_module(module), name)() == 0
     assert "sst2" in capsys.readouterr().out
+
+
+def test_who_ends_a_command_ends_what_it_started(tmp_path):
+    text = tmp_path / "long.txt"
+    text.write_text("The heron waited by the mill. " * 200_000)  # far more than is read in this test
+    command = background("bits-per-byte", "mini", str(text))
+
+    def at_work():
+        return [child for child in psutil.Process(command.pid).children() if "bits_per_byte" in child.cmdline()]
+
+    until(at_work, "a child measures")
+    (child,) = at_work()
+    command.terminate()
+    assert command.wait(PATIENCE) == 130
+    assert not child.is_running()

@@ -40,6 +40,8 @@ def test_evaluate_prints_one_object_and_nothing_else(model, rows, capfd):
     assert found["task"] == "sst2" and found["n"] == 6 and found["model"] == str(model)
     assert {"accuracy", "precision", "recall", "f1", "f1_macro"} <= set(found["metrics"])
     assert all(0 <= value <= 1 for value in found["metrics"].values()) and found["seconds"] > 0
+    low, high = found["intervals"]["accuracy"]
+    assert low < found["metrics"]["accuracy"] < high or found["metrics"]["accuracy"] in (low, high)
     assert "Traceback" not in err
 
 
@@ -97,7 +99,7 @@ def test_a_bench_refuses_what_it_does_not_know(capfd):
 
 def test_exam_says_what_a_model_finds_in_a_text(called_here, tmp_path, capfd):
     text = tmp_path / "text.txt"
-    names = ("Voss", "Tarn", "Brandt", "Loew", "Rask")
+    names = ("Voss", "Tarn", "Brandt", "Loew", "Rask", "Aske", "Dorn", "Fenn", "Gale", "Holt", "Marr", "Nye", "Pell")
     text.write_text(
         "\n".join(
             f"The bridge of {name} was built in {1800 + number} by Anna {name} and her brothers from Orm. "

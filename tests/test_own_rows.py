@@ -112,6 +112,8 @@ def test_the_terminal_tests_a_run_on_its_own_fifth(file, llama, runs_dir, capfd)
 
 def test_scores_say_which_rows_they_come_from(monkeypatch, capsys):
     found = {"task": "sst2", "model": "mini", "split": "official", "n": 9, "metrics": {"accuracy": 0.5}, "seconds": 1}
+    found["intervals"] = {"accuracy": [0.18, 0.82]}
     monkeypatch.setattr(jobs, "call", lambda *_: found | {"source": "samples"})
     assert main(["evaluate", "--model-path", "mini", "--task", "sst2"]) == 0
-    assert "n = 9, rows from our samples" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "n = 9, rows from our samples" in said and "50.0  [18.0, 82.0]" in said, "nine rows say little"

@@ -234,6 +234,12 @@ def test_verdict_on_accuracy_is_mcnemars_and_its_intervals_wilsons():
     assert found["intervals"]["fine_tuned"]["accuracy"] == list(statistics.wilson(40, 40))
 
 
+def test_intervals_of_one_side_are_those_that_a_verdict_gives_it():
+    before, after = squad_sides()
+    found = statistics.intervals(FREE_TEXT, after)
+    assert found == statistics.verdict(FREE_TEXT, before, after)["intervals"]["fine_tuned"]
+
+
 def test_verdict_pairs_by_id_whatever_the_order():
     before, after = squad_sides()
     found = statistics.verdict(FREE_TEXT, before, after, draws=100)

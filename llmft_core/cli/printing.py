@@ -27,10 +27,10 @@ def table(heads: tuple[str, ...], rows: list[tuple], numbers: tuple[int, ...] = 
         print("  ".join(cells).rstrip())
 
 
-def metrics(found: dict[str, float]) -> None:
-    """One line per metric, in per cent."""
-    table(
-        ("metric", "%"),
-        [(words.metric(name).title, words.percent(value, unit=False)) for name, value in found.items()],
-        (1,),
-    )
+def metrics(found: dict[str, float], intervals: dict[str, list[float]]) -> None:
+    """One line per metric, in per cent, with its 95 % interval."""
+    rows = [
+        (words.metric(name).title, words.percent(value, unit=False), words.interval(*intervals.get(name, (None, None))))
+        for name, value in found.items()
+    ]
+    table(("metric", "%", "95 %"), rows, (1, 2))

@@ -62,7 +62,7 @@ def _print_scores(found: dict, json: bool) -> None:
     print(about + (f", rows from {rows_from}" if rows_from else ""))
     if found.get("truncated"):
         print(f"{words.count(found['truncated'])} prompts had their paragraph cut to fit.")
-    printing.metrics(found["metrics"])
+    printing.metrics(found["metrics"], found["intervals"])
     speed = f", {found['examples_per_second']:,.1f} examples per second" if found.get("examples_per_second") else ""
     print(f"{words.duration(found.get('seconds'))}{speed}")
 

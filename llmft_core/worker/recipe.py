@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from llmft_core import checks, files, tasks
+from llmft_core import checks, files, statistics, tasks
 from llmft_core.config import RunConfig
 from llmft_core.engine import data, evaluate, exact, load, train, weights
 from llmft_core.engine.prompts import Prompter
@@ -226,6 +226,7 @@ def evaluate_only(request: dict) -> dict:
         "split": test.split,
         "n": len(rows),
         "metrics": task.summarise(rows),
+        "intervals": statistics.intervals(task, rows),
         "seconds": round(time.perf_counter() - start, 3),
         "examples_per_second": round(len(rows) / taken, 2),
         "source": test.source,
