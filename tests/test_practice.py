@@ -38,8 +38,9 @@ def test_answers_stand_in_the_passage_and_refusals_do_not(dice):
 
 def test_practice_gets_harder():
     begin, middle, end = (practice.level(tokens) for tokens in (0, 4_000_000, 50_000_000))
-    assert begin == (1.0, 0.0)
+    assert begin == practice.Level(quoted=1.0, unanswerable=0.0)
     assert begin.quoted > middle.quoted > end.quoted > 0 and begin.unanswerable < middle.unanswerable < end.unanswerable
+    assert middle.twisted == 0 < end.twisted < 1 and begin.left_out < end.left_out
     assert end == practice.level(500_000_000)
 
 
@@ -48,8 +49,44 @@ def test_a_quote_is_said_word_by_word(dice):
     span = next(span for span in practice.spans(sentence) if span[2] == "number")
     for _ in range(20):
         question = practice.ask(sentence, span, dice, quoted=1.0)
-        assert "ridge was built in " in question
+        assert "ridge was built " in question
         assert question.endswith(("year?", "when?")) or "by Anna Voss" in question
+
+
+def test_who_asks_where_or_when_says_no_preposition_before_it(dice):
+    sentence = "The old ferry of Merrow was sold to a merchant in Halden for many years."
+    span = next(span for span in practice.spans(sentence) if sentence[span[0] : span[1]] == "Halden")
+    asked = [practice.ask(sentence, span, dice, quoted=1.0) for _ in range(40)]
+    assert any(" where" in question for question in asked) and not any("in where" in question for question in asked)
+    assert any("in which" in question for question in asked)
+
+
+def test_a_twisted_question_names_what_its_sentence_does_not(dice):
+    sentence = "The Halden bridge was built in 1814 by Anna Voss and her brothers."
+    others = ["It carries about 24 carts to Merrow.", "The old ferry was sold in 1733 to Jon Tarn."]
+    for span in practice.spans(sentence):
+        answer = sentence[span[0] : span[1]]
+        twisted, (start, end, kind), put_in = practice.twist(sentence, span, others, dice)
+        assert twisted[start:end] == answer and kind == span[2]
+        assert put_in in twisted and put_in not in sentence and any(put_in in other for other in others)
+    assert practice.twist(sentence, practice.spans(sentence)[0], ["Nothing here is named."], dice) is None
+
+
+def test_a_twisted_question_is_asked_with_its_twist_and_has_no_answer(dice):
+    level = practice.Level(quoted=0.0, unanswerable=1.0, twisted=1.0)
+    passages = [exercise for _ in range(10) for exercise in practice.exercises(ARTICLE, dice, level)]
+    asked = [question for _, questions in passages for question in questions]
+    assert len(asked) > 50 and {answer for _, answer in asked} == {None}
+
+
+def test_more_words_are_left_out_later(dice):
+    sentence = "The narrow stone bridge near Halden was slowly built by patient masons of the valley."
+    span = next(span for span in practice.spans(sentence) if sentence[span[0] : span[1]] == "Halden")
+
+    def words(left_out):
+        return sum(len(practice.ask(sentence, span, dice, 0.0, left_out).split()) for _ in range(300))
+
+    assert words(left_out=3.0) < 0.9 * words(left_out=1.0)
 
 
 @pytest.mark.parametrize("quoted", [0.0, 1.0])
@@ -143,7 +180,7 @@ def test_a_drill_asks_only_for_what_is_said_again(tmp_path):
 
 
 def test_practice_begins_with_drills():
-    lessons = teacher.Teacher(tiny.tokenizer(), [], 384, seed=3)
+    lessons = teacher.Teacher(tiny.tokenizer(), [], 1024, seed=3)
     drills = [not piece.weight[1] for piece, _ in zip(lessons.exercises([ARTICLE] * 3), range(60), strict=False)]
     assert 0.2 < sum(drills) / len(drills) < 0.5
     lessons.practised = teacher.WARM_UP
@@ -174,7 +211,7 @@ def test_exam_tells_who_answers_from_who_abstains(tokenizer):
     refusal = tokenizer(" unanswerable", add_special_tokens=False)["input_ids"][0]
     knowing, silent = (exam.sit(said(tokenizer, always), [ARTICLE] * 9, 20) for always in (None, refusal))
     assert {name: part["right"] for name, part in knowing.items()} == dict.fromkeys(knowing, 1.0)
-    assert silent["unanswerable"] == {"n": 20, "right": 1.0}
+    assert silent["unanswerable"] == silent["twisted"] == {"n": 20, "right": 1.0}
     assert silent["quoted"]["right"] == silent["words_left_out"]["right"] == 0.0
     assert silent["drills"]["right"] < 0.01 and silent["drills"]["n"] > 500
 

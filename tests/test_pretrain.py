@@ -48,6 +48,23 @@ def test_result_loads_like_any_model_from_the_hub(tmp_path, text):
     assert json.loads((out / "pretraining.json").read_text())["text"] == ["animals.txt.xz"]
 
 
+def test_a_model_is_written_with_as_many_bits_as_asked_for(tmp_path, text):
+    whole, few = (
+        load_file(pretrain.pretrain([text], tmp_path / str(bits), recipe(significant_bits=bits)) / "model.safetensors")
+        for bits in (8, 3)
+    )
+    for name, exact in whole.items():
+        exact, rounded = exact.float(), few[name].float()
+        if exact.dim() == 2:
+            mantissa = torch.frexp(rounded).mantissa * 8
+            assert mantissa.equal(mantissa.round()) and not exact.equal(rounded)
+            assert ((exact - rounded).abs() <= exact.abs() / 8).all()
+        else:
+            assert exact.equal(rounded)
+    with pytest.raises(ValueError, match="give 2 to 8"):
+        pretrain.pretrain([text], tmp_path / "none", recipe(significant_bits=1))
+
+
 def test_every_step_looks_whether_others_want_its_cores(tmp_path, text, monkeypatch):
     looks = []
     monkeypatch.setattr(pretrain.threads, "fit", lambda: looks.append("look"))

@@ -19,7 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from llmft_core import files
 from llmft_core.engine import attention, load, reading, threads
-from llmft_core.engine.pretraining import corpus, rows
+from llmft_core.engine.pretraining import corpus, rounding, rows
 from llmft_core.engine.pretraining.optimizer import MuonAdamW
 from llmft_core.engine.pretraining.teacher import Teacher
 from llmft_core.engine.pretraining.tokenizer import train_tokenizer
@@ -48,6 +48,7 @@ class Recipe:
     exercises: float = 0.45
     seed: int = 1
     save_every: int = 50
+    significant_bits: int = 8
     compile: bool = False
 
 
@@ -192,8 +193,11 @@ def pretrain(
     Documents that share a run of 13 words with `held_out` (`corpus.evaluation_grams`) are left out. Checkpoints lie in
     `out/checkpoints`; with `resume` the run goes on from the last one, with the tokenizer that it began with; more
     `steps` go on in the same order. `start_from` is a model of this kind whose tokenizer, sizes, weights and
-    level of practice are taken over, with a fresh optimizer. Raises ValueError for text that cannot be read.
+    level of practice are taken over, with a fresh optimizer. Matrices are written with `significant_bits` bits.
+    Raises ValueError for text that cannot be read and for less than 2 or more than 8 bits.
     """
+    if not 2 <= recipe.significant_bits <= 8:
+        raise ValueError(f"--significant-bits {recipe.significant_bits}: give 2 to 8; 8 are all that bf16 has.")
     set_seed(recipe.seed)
     told = corpus.chats(chats) if chats else []
     if start_from and files.read_json(start_from / "config.json").get("model_type") != "llama":
@@ -235,6 +239,7 @@ def pretrain(
     trainer.remove_callback(PrinterCallback)
     has_checkpoint = any(checkpoints.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=True if resume and has_checkpoint else None)
+    rounding.keep_bits(model, recipe.significant_bits)
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
     about = {"text": [path.name for path in text], "tokens": len(packed) * recipe.block}
     about |= {"start_from": start_from.name if start_from else None, **sizes(model)}

@@ -16,6 +16,7 @@ PARTS = {
     "quoted": practice.Level(quoted=1.0, unanswerable=0.0),
     "words_left_out": practice.Level(quoted=0.0, unanswerable=0.0),
     "unanswerable": practice.Level(quoted=0.0, unanswerable=1.0),
+    "twisted": practice.Level(quoted=0.0, unanswerable=1.0, twisted=1.0),
 }
 BLOCK, BATCH, DRILLS = 384, 16, 64
 
@@ -37,11 +38,11 @@ def sit(lm: LanguageModel, texts: list[str], questions: int = 400, seed: int = 1
     found = {}
     for name, level in PARTS.items():
         teacher, marks = Teacher(tokenizer, [], BLOCK, seed), []
-        pieces = (piece for text in articles for piece in teacher.reading(text, level) if len(piece.ids) <= BLOCK)
+        pieces = (piece for text in articles for piece in teacher.reading(text, level))
         while len(marks) < questions and (batch := list(islice(pieces, BATCH))):
             tokens, right, weights = _read(lm, batch)
             first = (weights == ANSWER_WEIGHT) & (torch.nn.functional.pad(weights[:, :-1], (1, 0)) != ANSWER_WEIGHT)
-            wanted = first & (tokens.eq(refusal) == (name == "unanswerable"))
+            wanted = first & (tokens.eq(refusal) == (level.unanswerable > 0))
             marks += right[wanted].tolist()
         if len(marks) < questions:
             raise ValueError(f"The text gives {len(marks)} of {questions} questions ({name}); give a longer one.")

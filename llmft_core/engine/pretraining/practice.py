@@ -17,11 +17,15 @@ STOP = frozenset(
     + ("his", "in", "is", "it", "its", "of", "on", "or", "s", "she", "that", "the", "their", "they", "this", "to")
     + ("was", "were", "which", "who", "will", "with", "would", "also")
 )
+PREPOSITIONS = frozenset(("at", "from", "in", "near", "to"))
+PLACES_AND_TIMES = frozenset(("when", "where", "in what year"))
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
 RATED = re.compile(r"\d\s?/\s?\d|out of", re.IGNORECASE)
-SHORTEST, LONGEST = 15, 130  # words of a passage
+SHORTEST = 15  # words of a passage
 MOST_QUESTIONS = 8
+FEWEST_WORDS = 4  # of a question: "Which?" can be answered by nobody
+Span = tuple[int, int, str]  # start, end, kind: number, name or phrase
 
 
 class Exercise(NamedTuple):
@@ -32,18 +36,34 @@ class Exercise(NamedTuple):
 
 
 class Level(NamedTuple):
-    """How hard the practice is: shares of questions that quote a sentence word by word, and that have no answer."""
+    """How hard the practice is: which questions are asked, as shares, and about how much text.
+
+    `quoted` of all questions say a sentence word by word; the others leave out `left_out` times as many of the words
+    that matter as at first. `unanswerable` of all have no answer, and `twisted` of those are about the passage itself,
+    which has about `longest` words at most.
+    """
 
     quoted: float
     unanswerable: float
+    twisted: float = 0.0
+    left_out: float = 1.0
+    longest: int = 130
 
 
 def level(tokens: int) -> Level:
     """The level after so many tokens of practice.
 
-    Copying is learnt from quotes; a model that may abstain before it can copy learns nothing else.
+    Copying is learnt from quotes; a model that may abstain before it can copy learns nothing else. What makes a
+    question about the passage itself unanswerable can be learnt only when questions are understood.
     """
-    return Level(1 - 0.75 * _ramp(tokens, 1.5e6, 6e6), 0.33 * _ramp(tokens, 2.5e6, 7e6))
+    late = _ramp(tokens, 20e6, 25e6)
+    return Level(
+        quoted=1 - 0.75 * _ramp(tokens, 1.5e6, 6e6) - 0.05 * late,
+        unanswerable=0.33 * _ramp(tokens, 2.5e6, 7e6) + 0.12 * late,
+        twisted=0.6 * late,
+        left_out=1 + late,
+        longest=130 + round(120 * late),
+    )
 
 
 def _ramp(tokens: int, start: float, end: float) -> float:
@@ -61,13 +81,13 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if len(sentence.split()) >= 4]
 
 
-def _length(dice: random.Random) -> int:
-    return dice.randint(SHORTEST, LONGEST if dice.random() < 0.6 else LONGEST // 3)
+def _length(longest: int, dice: random.Random) -> int:
+    return dice.randint(SHORTEST, longest if dice.random() < 0.6 else longest // 3)
 
 
-def passages(text: str, dice: random.Random) -> list[list[str]]:
+def passages(text: str, longest: int, dice: random.Random) -> list[list[str]]:
     """Runs of whole sentences of one document, each long enough to ask about; short ones are common."""
-    found, run, words, goal = [], [], 0, _length(dice)
+    found, run, words, goal = [], [], 0, _length(longest, dice)
     for sentence in sentences(text):
         length = len(sentence.split())
         if length > 60:
@@ -76,27 +96,50 @@ def passages(text: str, dice: random.Random) -> list[list[str]]:
         words += length
         if words >= goal:
             found.append(run)
-            run, words, goal = [], 0, _length(dice)
+            run, words, goal = [], 0, _length(longest, dice)
     return found + [run] if words >= SHORTEST else found
 
 
-def spans(sentence: str) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of what can be asked for in a sentence: number, name, phrase."""
+def spans(sentence: str) -> list[Span]:
+    """What can be asked for in a sentence."""
     numbers = [(m.start(), m.end(), "number") for m in NUMBER.finditer(sentence)]
     names = [(m.start(), m.end(), "name") for m in NAME.finditer(sentence) if m.start() or " " in m.group()]
     phrases = [(m.start(1), m.end(1), "phrase") for m in PHRASE.finditer(sentence)]
     return [span for span in numbers + names + phrases if sentence[span[0] : span[1]].lower() not in STOP]
 
 
-def ask(sentence: str, span: tuple[int, int, str], dice: random.Random, quoted: float) -> str:
+def twist(sentence: str, span: Span, others: list[str], dice: random.Random) -> tuple[str, Span, str] | None:
+    """The sentence with a name or number beside the span exchanged for one of other sentences: now nothing answers it.
+
+    With it the span in its new place, and what was put in; None where nothing can be exchanged.
+    """
+    start, end, kind = span
+    beside = [s for s in spans(sentence) if s[2] != "phrase" and (s[1] <= start - 1 or s[0] > end)]
+    if not beside:
+        return None
+    first, last, wanted = dice.choice(beside)
+    strangers = {o[s[0] : s[1]] for o in others for s in spans(o) if s[2] == wanted}
+    strangers = sorted(s for s in strangers if s.lower() not in sentence.lower() and s not in sentence[start:end])
+    if not strangers:
+        return None
+    put_in = dice.choice(strangers)
+    move = len(put_in) - (last - first) if first < start else 0
+    return sentence[:first] + put_in + sentence[last:], (start + move, end + move, kind), put_in
+
+
+def ask(sentence: str, span: Span, dice: random.Random, quoted: float, left_out: float = 1.0) -> str:
     """A question to which the span is the answer, in the words of the sentence around it, all or some of them."""
     start, end, kind = span
     left, right = sentence[:start].split(), sentence[end:].rstrip(".!?\"' ").split()
     left, right = left[-dice.randint(4, 12) :], right[: dice.randint(3, 9)]
-    wh = _question_word(sentence[start:end], kind, dice)
+    wh = _question_word(sentence[start:end], kind, left[-1].lower() if left else "", dice)
+    if left and wh in PLACES_AND_TIMES and left[-1].lower() in PREPOSITIONS:
+        left.pop()
     if dice.random() < quoted:
         return _as_question([*left, wh, *(right if dice.random() < 0.5 or not left else [])])
-    left, right = ([word.strip(',;:()"') for word in side if dice.random() > _drop(word)] for side in (left, right))
+    left, right = (
+        [word.strip(',;:()"') for word in side if dice.random() > _drop(word, left_out)] for side in (left, right)
+    )
     if left and not left[0].isupper() and left[0].lower() in STOP:
         left[0] = left[0].lower()
     form = dice.random()
@@ -114,43 +157,66 @@ def _as_question(words: list[str]) -> str:
     return text[:1].upper() + text[1:] + "?"
 
 
-def _drop(word: str) -> float:
-    return 0.35 if word.lower() in STOP else 0.12
+def _drop(word: str, left_out: float) -> float:
+    return 0.35 if word.lower() in STOP else 0.12 * left_out
 
 
-def _question_word(answer: str, kind: str, dice: random.Random) -> str:
+def _question_word(answer: str, kind: str, before: str, dice: random.Random) -> str:
     if kind == "number":
         return dice.choice(
             ["when", "what year", "in what year"] if YEAR.fullmatch(answer) else ["how many", "how much"]
         )
     if kind == "name":
-        return dice.choice(["who", "what", "which", "who", "where"])
+        if dice.random() < 0.6 and before in PREPOSITIONS:
+            return "where"
+        return dice.choice(["who", "who", "what", "which"])
     return dice.choice(["what", "what", "which", "what type of", "how"])
 
 
 def exercises(text: str, dice: random.Random, level: Level) -> list[Exercise]:
-    """Reading practice over one document; some questions about a passage are answered by another of its passages."""
-    parts = passages(text, dice)
+    """Reading practice over one document, with questions that the passage does not answer among the others."""
+    parts = passages(text, level.longest, dice)
     found = []
     for index, part in enumerate(parts):
-        whole, questions, used = " ".join(part), [], set()
         strangers = [s for other in range(len(parts)) if other != index for s in parts[other]]
+        questions = {}
         for _ in range(MOST_QUESTIONS):
-            foreign = bool(strangers) and dice.random() < level.unanswerable
-            sentence = dice.choice(strangers if foreign else part)
-            choices = spans(sentence)
-            if not choices:
-                continue
-            kind = dice.choice(sorted({span[2] for span in choices}))
-            span = dice.choice([span for span in choices if span[2] == kind])
-            answer = sentence[span[0] : span[1]]
-            if (sentence, span) in used or (foreign and answer.lower() in whole.lower()):
-                continue
-            used.add((sentence, span))
-            questions.append((ask(sentence, span, dice, level.quoted), None if foreign else answer))
+            if asked := _question(part, strangers, dice, level):
+                questions.setdefault(*asked)
         if questions:
-            found.append(Exercise(whole, tuple(questions)))
+            found.append(Exercise(" ".join(part), tuple(questions.items())))
     return found
+
+
+def _question(
+    part: list[str], strangers: list[str], dice: random.Random, level: Level
+) -> tuple[str, str | None] | None:
+    """A question about a passage with its answer; None where the dice fell on a sentence that gives none.
+
+    One that has no answer is about another passage, or twists a sentence of this one.
+    """
+    unanswerable = bool(strangers) and dice.random() < level.unanswerable
+    is_twisted = unanswerable and dice.random() < level.twisted
+    foreign = unanswerable and not is_twisted
+    sentence = dice.choice(strangers if foreign else part)
+    choices = spans(sentence)
+    if not choices:
+        return None
+    kind = dice.choice(sorted({span[2] for span in choices}))
+    span = dice.choice([span for span in choices if span[2] == kind])
+    answer = sentence[span[0] : span[1]]
+    if foreign and answer.lower() in " ".join(part).lower():
+        return None
+    put_in = ""
+    if is_twisted:
+        others = [s for s in part if s != sentence] + strangers
+        if not (twisted := twist(sentence, span, others, dice)):
+            return None
+        sentence, span, put_in = twisted
+    question = ask(sentence, span, dice, level.quoted, level.left_out)
+    if put_in not in question or len(question.split()) < FEWEST_WORDS:
+        return None
+    return question, None if unanswerable else answer
 
 
 def rated_pieces(review: str, dice: random.Random, most: int = 12) -> list[tuple[str, str]]:

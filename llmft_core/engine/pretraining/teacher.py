@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 
 from transformers import PreTrainedTokenizerFast
 
@@ -10,7 +11,6 @@ from llmft_core.engine.pretraining.rows import Piece
 from llmft_core.tasks import squad_v2
 from llmft_core.tasks.base import Example
 
-LONGEST_PASSAGE = 260  # tokens; attention is quadratic in them
 SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
 CHAT_SHARE = 0.25  # chats per document
 WARM_UP = 400_000  # tokens of practice with a drill after every other piece: from drills, copying is learnt in minutes
@@ -43,19 +43,17 @@ class Teacher:
     def exercises(self, texts: list[str]) -> Iterator[Piece]:
         """Reading practice from articles and ratings from reviews, round and round with new questions each time.
 
-        Drills first, and easy questions before hard ones (`practice.level`). Only those that fit into a block; it ends
-        if there are none.
+        Drills first, and easy questions before hard ones (`practice.level`). It ends if nothing fits into a block.
         """
         while True:
             asked = 0
             for text in texts:
                 level = practice.level(self.practised)
                 for piece in self._ratings(text) if practice.is_review(text) else self.reading(text, level):
-                    if len(piece.ids) <= self.block:
-                        asked += 1
-                        yield from self._counted(piece)
-                        if self.dice.random() < (0.5 if self.practised < WARM_UP else DRILLS):
-                            yield from self._counted(self.drill())
+                    asked += 1
+                    yield from self._counted(piece)
+                    if self.dice.random() < (0.5 if self.practised < WARM_UP else DRILLS):
+                        yield from self._counted(self.drill())
             if not asked:
                 return
 
@@ -71,21 +69,28 @@ class Teacher:
         return Piece(ids, list(range(size)), [rows.TRUNK] * size, [0] * (len(once) + 1) + [1] * (size - len(once) - 1))
 
     def reading(self, text: str, level: practice.Level) -> Iterator[Piece]:
-        """Exercises over the passages of one article, questions and answers as the SQuAD v2 task says them."""
+        """Exercises over the passages of one article, questions and answers as the SQuAD v2 task says them.
+
+        As many questions as fit into a block after the passage.
+        """
         for passage, questions in practice.exercises(text, self.dice, level):
             first, branches = None, []
             for question, answer in questions:
                 prompt = squad_v2.prompt(Example("", "", passage, question, ()))
                 first = first or [self.tokenizer.bos_token_id, *self.ids(prompt.prefix)]
                 branches.append((self.ids(prompt.question), self._answer(answer or squad_v2.ABSTENTION)))
-            if len(first) <= LONGEST_PASSAGE:
-                yield rows.exercise(first, branches)
+            room = self.block - len(first)
+            lengths = accumulate(len(question) + len(answer) for question, answer in branches)
+            if fitting := [branch for branch, length in zip(branches, lengths, strict=True) if length <= room]:
+                yield rows.exercise(first, fitting)
 
     def _ratings(self, text: str) -> Iterator[Piece]:
         for some, rating in practice.rated_pieces(text, self.dice):
             some = practice.cut_into_tokens(some) if self.dice.random() < 0.6 else some
             prompt = f"How good is this film, out of ten?\n{some}\nRating:"
-            yield rows.exercise([self.tokenizer.bos_token_id], [(self.ids(prompt), self._answer(rating))])
+            piece = rows.exercise([self.tokenizer.bos_token_id], [(self.ids(prompt), self._answer(rating))])
+            if len(piece.ids) <= self.block:
+                yield piece
 
     def _answer(self, text: str) -> list[int]:
         return [*self.ids(f" {text}"), self.tokenizer.eos_token_id]
