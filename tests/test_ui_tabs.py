@@ -46,6 +46,15 @@ def test_a_switch_is_a_choice_of_yes_and_no():
     assert line.endswith("--no-lora-embeddings")
 
 
+def test_settings_of_lora_are_closed_to_a_run_without_it():
+    for preset, method, is_open in (("demo", "", True), ("demo", "full", False), ("coursework", "", False)):
+        hints = settings.hints(preset, "sst2", "mini", method)
+        assert {name: hints[name].interactive for name in ("lora_rank", "epochs")} == {
+            "lora_rank": is_open,
+            "epochs": True,
+        }
+
+
 def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir, laid_out):
     tab = laid_out(Train())
     values = ["0" if name == "batch_size" else "" for name in settings.NAMES]

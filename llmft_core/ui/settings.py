@@ -13,6 +13,7 @@ from llmft_core.run import METHODS
 ABOVE = ("model", "task", "preset")  # chosen elsewhere on the page
 NEVER = ("data_dir", "data_file")  # paths are for the command line
 NAMES = [name for name in RunConfig.model_fields if name not in ABOVE + NEVER]
+OF_LORA = ("lora_rank", "lora_embeddings")  # mean nothing to a run that learns every weight
 SWITCH = ("yes", "no")
 WIDTH = 36  # characters of a line of the command
 
@@ -42,17 +43,24 @@ def title(name: str) -> str:
     return name.replace("_", " ").capitalize().replace("Lora", "LoRA")
 
 
-def hints(preset: str, task: str, model: str) -> dict[str, gr.components.Component]:
-    """Updates of the controls: an empty one says in grey what the preset makes of it."""
+def hints(preset: str, task: str, model: str, method: str) -> dict[str, gr.components.Component]:
+    """Updates of the controls: an empty one says in grey what the preset makes of it.
+
+    LoRA's own are closed to a run without it.
+    """
     filled = RunConfig(task=task, model=model, preset=preset).resolved()
-    return {name: _hint(name, _said(name, getattr(filled, name))) for name in NAMES}
+    is_lora = (method or filled.method) == "lora"
+    return {
+        name: _hint(name, _said(name, getattr(filled, name)), interactive=is_lora or name not in OF_LORA)
+        for name in NAMES
+    }
 
 
-def _hint(name: str, said: str) -> gr.components.Component:
+def _hint(name: str, said: str, interactive: bool) -> gr.components.Component:
     if not options(name):
-        return gr.Textbox(placeholder=said)
+        return gr.Textbox(placeholder=said, interactive=interactive)
     choices = [(METHODS.get(value, value), value) for value in options(name)]
-    return gr.Dropdown(choices=[(f"{METHODS.get(said, said)}, as the preset", ""), *choices])
+    return gr.Dropdown(choices=[(f"{METHODS.get(said, said)}, as the preset", ""), *choices], interactive=interactive)
 
 
 def _said(name: str, value: object) -> str:

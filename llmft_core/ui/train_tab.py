@@ -95,6 +95,7 @@ class Train:
         form = [page.task, page.model, self.preset, *self.settings.values()]
         changed = [self.facts, self.command, self.why, *self.settings.values()]
         page.on(self.preset.input, self.on_form, form, changed)
+        page.on(self.settings["method"].input, self.on_form, form, changed)
         typed = functools.partial(gr.on, [control.change for control in self.settings.values()])
         page.on(typed, self.on_setting, form, [self.facts, self.command, self.why], trigger_mode="always_last")
         pressed = page.on(self.start.click, _starting_up, [], [self.start], trigger_mode="once")
@@ -115,7 +116,7 @@ class Train:
             self.preset: gr.Radio(choices=settings.cards(chosen.task, chosen.model), value=preset),
             self.start: gr.Button("Start fine-tuning", interactive=not why),
             **self._form_said(chosen.task, chosen.model, preset, values),
-            **self._hints(chosen, preset),
+            **self._hints(chosen, preset, values),
             **({self.why: html.note(why)} if why else {}),
             **self.pulse(chosen, watched),
         }
@@ -123,7 +124,7 @@ class Train:
     def on_form(self, task, model, preset, *values) -> dict:
         chosen = choice.settle(task, model, None)
         said = self._form_said(chosen.task, chosen.model, preset, values)
-        return said | (self._hints(chosen, preset) if preset in config.PRESETS else {})
+        return said | (self._hints(chosen, preset, values) if preset in config.PRESETS else {})
 
     def on_setting(self, task, model, preset, *values) -> dict:
         chosen = choice.settle(task, model, None)
@@ -142,9 +143,11 @@ class Train:
             self.command: settings.command(task, model, preset, named),
         }  # fmt: skip
 
-    def _hints(self, chosen: Choice, preset: str) -> dict:
+    def _hints(self, chosen: Choice, preset: str, values) -> dict:
         """An empty setting shows what the preset makes of it."""
-        return {self.settings[name]: hint for name, hint in settings.hints(preset, chosen.task, chosen.model).items()}
+        method = dict(zip(self.settings, values, strict=False)).get("method") or ""
+        hints = settings.hints(preset, chosen.task, chosen.model, method)
+        return {self.settings[name]: hint for name, hint in hints.items()}
 
     # ---- start, cancel, resume --------------------
 
