@@ -1,5 +1,6 @@
 """The tabs without a browser: Train, Results, Weights and Runs answer their handlers on made-up runs."""
 
+import json
 from pathlib import Path
 
 import fakes
@@ -141,6 +142,18 @@ def test_time_is_judged_by_earlier_runs_of_the_kind(sst2):
     assert "0.4 %" in said["Leakage"]
     unknown = dict(before.facts(config.make(task="sst2", preset="demo", model="llama3.2-1b"), [sst2.run]))
     assert "not known" in unknown["Time"]
+
+
+def test_leakage_ahead_is_that_of_a_run_on_about_as_many_examples(runs_dir):
+    every = []
+    for learnt in (60_000, 4000, 500):
+        path = fakes.write_run(runs_dir / f"of-{learnt}", "sst2") / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"train_examples": learnt}))
+        every.append(runs.Run(path.parent))
+    demo, fewer = (before.leakage(config.make(task="sst2", train_examples=n), every) for n in (None, 600))
+    assert "learnt from" not in demo
+    assert fewer.endswith("in a run that learnt from 500 examples")
+    assert before.leakage(config.make(task="sst2", split="grouped"), every) == ""
 
 
 @pytest.mark.parametrize(("seconds", "says"), [(7, "10 s"), (70, "1 min 10 s"), (720, "12 min"), (5400, "1 h 30 min")])

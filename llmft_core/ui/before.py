@@ -95,7 +95,11 @@ def memory(config: RunConfig) -> float | None:
 
 
 def leakage(config: RunConfig, every: Sequence[Run]) -> str:
-    """What an earlier run with this task and split has found of its test set in its training set."""
+    """What an earlier run with this task and split has found of its test set in its training set.
+
+    Of several the one that learnt from about as many examples; who learns from fewer meets less.
+    """
+    said, wanted = {}, counts(config)
     for run in _telling(every):
         if run.damage or (run.config.task, run.config.split) != (config.task, config.split):
             continue
@@ -104,8 +108,13 @@ def leakage(config: RunConfig, every: Sequence[Run]) -> str:
         except ValueError:
             continue
         if found.get("share") is not None:
-            return tables.leakage(found)
-    return ""
+            learnt = counts(run.config.resolved())
+            said.setdefault(learnt and learnt.learn, tables.leakage(found))
+    if not said or not wanted:
+        return next(iter(said.values()), "")
+    nearest = min(said, key=lambda learnt: abs(learnt - wanted.learn))
+    where = "" if nearest == wanted.learn else f", in a run that learnt from {words.count(nearest)} examples"
+    return said[nearest] + where
 
 
 def facts(config: RunConfig, every: Sequence[Run]) -> list[tuple[str, str]]:
