@@ -1,10 +1,8 @@
 """`python -m llmft_core`: the command line."""
 
-import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whoever ends us ends what we started
     try:
         from llmft_core.cli import main
 

@@ -182,9 +182,9 @@ def locate(model_path: str) -> tuple[dict, RunConfig]:
     if not path.is_dir() and runs.NAME.fullmatch(model_path):
         try:
             run = runs.find(model_path)
-        except ValueError:
+        except ValueError as error:
             keys = ", ".join(row.key for row in models.MODELS)
-            raise ValueError(f"No model, run or folder is named '{model_path}': models are {keys}.") from None
+            raise ValueError(f"No model or folder is named '{model_path}': models are {keys}. {error}") from None
         return _of_run(run)
     return {"model": checks.model(model_path).source, "adapter": None, "run": None}, RunConfig()
 
@@ -233,10 +233,10 @@ def score(task: str, predictions: str | Path, *, data_dir: str | None = None, da
     if not gold:
         raise ValueError(f"The rows of {task.title} are not on this machine: give --data-file or --data-dir.")
     table = predictions_file.table(path.name, task, given, gold)
-    metrics, seconds = task.summarise(table), time.perf_counter() - begun
+    metrics, intervals = task.summarise(table), statistics.intervals(task, table)
+    seconds = time.perf_counter() - begun
     where = Path(places["data_file"]).name if places["data_file"] else "official"
-    between = statistics.intervals(task, table)
-    counts = {"n": len(gold), "metrics": metrics, "intervals": between, "seconds": round(seconds, 3)}
+    counts = {"n": len(gold), "metrics": metrics, "intervals": intervals, "seconds": round(seconds, 3)}
     speed = {"examples_per_second": round(len(gold) / seconds, 1)}
     return {"task": task.name, "model": path.name, "split": where, **counts, **speed}
 

@@ -61,6 +61,8 @@ def _text_table(task: Task, given: dict, gold: dict[str, Example]) -> pd.DataFra
     rows = []
     for key, example in gold.items():
         answer = str(given[key])
-        about = {"id": key, "group": example.group, "has_answer": bool(example.answers)}
-        rows.append(about | {"answer": answer, "golds": list(example.answers)} | task.score(answer, example))
+        about = {"id": key, "group": example.group, "answer": answer}
+        about |= {"has_answer": bool(example.answers), "golds": list(example.answers)}
+        scores = task.score(answer, example)
+        rows.append(about | scores | {"correct": scores[task.headline]})
     return pd.DataFrame(rows)

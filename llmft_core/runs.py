@@ -93,14 +93,14 @@ def find(name: str) -> Run:
     for place in (root(), SHIPPED):
         if (run := _folder(place, check_name(name))) is not None:
             return run
-    raise ValueError(f"{_missing(name)}: `python -m llmft_core runs` lists the runs.")
+    is_model = any(name == row.key for row in models.MODELS)
+    why = f"'{name}' is a model, not a run" if is_model else f"There is no run named '{name}'{_meant(name)}"
+    raise ValueError(f"{why}: `python -m llmft_core runs` lists them.")
 
 
-def _missing(name: str) -> str:
-    if any(name == row.key for row in models.MODELS):
-        return f"'{name}' is a model, and this wants a run of one"
+def _meant(name: str) -> str:
     alike = get_close_matches(name, [run.name for run in all()], n=1)
-    return f"There is no run named '{name}'" + (f"; did you mean '{alike[0]}'?" if alike else "")
+    return f", but there is '{alike[0]}'" if alike else ""
 
 
 def all() -> list[Run]:

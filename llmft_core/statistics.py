@@ -144,7 +144,7 @@ def verdict(task: Task, before: pd.DataFrame, after: pd.DataFrame, draws: int = 
     flips = mcnemar(right(before), right(after))
     if task.labels and "accuracy" in found:
         found["accuracy"]["p"] = flips["p"]
-        if groups is None or groups.is_unique:
+        if groups is None or groups.is_unique or groups.nunique() == 1:  # see `_pieces`
             for side, table in (("before", before), ("after", after)):
                 interval = wilson(round(found["accuracy"][side] * len(table)), len(table))
                 found["accuracy"] |= dict(zip((f"{side}_low", f"{side}_high"), interval, strict=True))
@@ -163,8 +163,12 @@ def verdict(task: Task, before: pd.DataFrame, after: pd.DataFrame, draws: int = 
 
 
 def intervals(task: Task, table: pd.DataFrame) -> dict[str, list[float]]:
-    """{metric: [low, high]} of one side, as its half of a verdict has them. Raises ValueError for no rows."""
-    return verdict(task, table, table)["intervals"]["fine_tuned"]
+    """{metric: [low, high]} of one side, as its half of a verdict has them. Raises ValueError for no rows.
+
+    A single row does not vary when it is drawn again and again: of it nothing is known but Wilson's interval.
+    """
+    found = verdict(task, table, table)["intervals"]["fine_tuned"]
+    return found if len(table) > 1 else {name: ends for name, ends in found.items() if ends[0] < ends[1]}
 
 
 def _paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

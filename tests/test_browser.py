@@ -158,6 +158,20 @@ def _until_over(page) -> list[str]:
     return said
 
 
+def test_what_is_lora_s_own_is_closed_and_emptied_where_every_weight_is_learnt(app: Watched):
+    page = app.open("task=sst2&model=mini&tab=train", READY["train"])
+    page.click("#more button")
+    page.fill("#set-lora_rank textarea, #set-lora_rank input", "8")
+    page.wait_for_function("document.querySelector('#command textarea').value.includes('--lora-rank 8')")
+    page.click("#set-method input")
+    page.click("[role=option]:has-text('Full')")
+    page.wait_for_function("!document.querySelector('#command textarea').value.includes('--lora-rank')")
+    assert page.locator("#set-lora_rank :disabled").count() == 1
+    page.click("#set-method input")
+    page.click("[role=option]:has-text('as the preset')")
+    page.wait_for_function("!document.querySelector('#set-lora_rank :disabled')")
+
+
 def test_a_run_is_cancelled_and_deleted_after_a_question(app: Watched, home):
     page = app.open("task=sst2&model=mini&tab=train", READY["train"])
     page.click("#preset label:nth-of-type(2)")

@@ -92,7 +92,7 @@ def test_a_run_that_is_not_there_is_told(refused):
     ):
         assert "no run named 'nope'" in refused(*command, "nope")
         assert "'mini' is a model" in refused(*command, "mini")
-        assert "did you mean 'sst2-mini-full'?" in refused(*command, "sst2-mini-ful")
+        assert "but there is 'sst2-mini-full'" in refused(*command, "sst2-mini-ful")
     assert "--examples -1" in refused("evaluate", "--model-path", "mini", "--task", "sst2", "--examples", -1)
     assert "named 'nope'" in refused("evaluate", "--model_path", "nope", "--task", "sst2")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from llmft_core import files, jobs
+from llmft_core import files, jobs, statistics
 from llmft_core.cli import main
 from llmft_core.worker import calls
 
@@ -40,8 +40,8 @@ def test_evaluate_prints_one_object_and_nothing_else(model, rows, capfd):
     assert found["task"] == "sst2" and found["n"] == 6 and found["model"] == str(model)
     assert {"accuracy", "precision", "recall", "f1", "f1_macro"} <= set(found["metrics"])
     assert all(0 <= value <= 1 for value in found["metrics"].values()) and found["seconds"] > 0
-    low, high = found["intervals"]["accuracy"]
-    assert low < found["metrics"]["accuracy"] < high or found["metrics"]["accuracy"] in (low, high)
+    right = round(6 * found["metrics"]["accuracy"])
+    assert found["intervals"]["accuracy"] == list(statistics.wilson(right, 6))
     assert "Traceback" not in err
 
 

@@ -72,11 +72,45 @@ def test_a_twisted_question_names_what_its_sentence_does_not(dice):
     assert practice.twist(sentence, practice.spans(sentence)[0], ["Nothing here is named."], dice) is None
 
 
-def test_a_twisted_question_is_asked_with_its_twist_and_has_no_answer(dice):
-    level = practice.Level(quoted=0.0, unanswerable=1.0, twisted=1.0)
-    passages = [exercise for _ in range(10) for exercise in practice.exercises(ARTICLE, dice, level)]
+def test_what_is_put_in_is_no_other_name_for_what_it_takes_the_place_of(dice):
+    sentence = "The bridge was built in 1814 by patient masons of Halden."
+    span = next(span for span in practice.spans(sentence) if span[2] == "number")
+    assert practice.twist(sentence, span, ["It stands near Halden Mill."], dice) is None
+    assert practice.twist(sentence, span, ["It stands near Merrow Mill."], dice)[2] == "Merrow Mill"
+
+
+def test_a_twisted_question_is_asked_with_its_twist_and_has_no_answer(dice, monkeypatch):
+    level, put_in, twist = practice.Level(quoted=0.0, unanswerable=1.0, twisted=1.0), set(), practice.twist
+
+    def watched(*arguments):
+        if found := twist(*arguments):
+            put_in.add(found[2])
+        return found
+
+    monkeypatch.setattr(practice, "twist", watched)
+    monkeypatch.setattr(practice, "_foreign", lambda *_: None)
+    alone = ARTICLE.splitlines()[0]  # a text of one passage has no other passage to ask about
+    passages = [exercise for _ in range(40) for exercise in practice.exercises(alone, dice, level)]
     asked = [question for _, questions in passages for question in questions]
     assert len(asked) > 50 and {answer for _, answer in asked} == {None}
+    assert all(any(wrong in question for wrong in put_in) for question, _ in asked)
+
+
+def test_shares_of_a_level_are_those_of_what_is_asked(dice, monkeypatch):
+    twisted, twist = [], practice._twisted
+    monkeypatch.setattr(practice, "_twisted", lambda *given: twisted.append(twist(*given)) or twisted[-1])
+    level = practice.Level(quoted=0.3, unanswerable=0.4, twisted=0.5)
+    passages = [exercise for _ in range(60) for exercise in practice.exercises(ARTICLE, dice, level)]
+    answers = [answer for _, questions in passages for _, answer in questions]
+    refused = answers.count(None)
+    assert refused / len(answers) == pytest.approx(0.4, abs=0.07)
+    assert sum(map(bool, twisted)) / refused == pytest.approx(0.5, abs=0.12)
+
+
+def test_months_are_asked_for_with_when(dice):
+    sentence = "The old ferry of Merrow was sold in January to a merchant."
+    span = next(span for span in practice.spans(sentence) if sentence[span[0] : span[1]] == "January")
+    assert all(" when" in practice.ask(sentence, span, dice, quoted=1.0) for _ in range(20))
 
 
 def test_more_words_are_left_out_later(dice):
@@ -168,6 +202,22 @@ def test_rows_are_full_and_exercises_are_never_cut():
     for row in packed:
         for number in set(row.piece[row.branch >= 0].tolist()):
             assert row.ids[row.piece == number].tolist() == [1, 5, 6, 7, 8, 2]
+
+
+@pytest.mark.parametrize("block", [200, 260, 300, 384, 1024])
+def test_a_passage_comes_with_the_questions_that_fit(block):
+    level, tokenizer = practice.Level(quoted=1.0, unanswerable=0.0, longest=45), tiny.tokenizer()
+    pieces = list(teacher.Teacher(tokenizer, [], block, seed=3).reading(ARTICLE, level))
+    whole = list(teacher.Teacher(tokenizer, [], 10_000, seed=3).reading(ARTICLE, level))
+    assert all(len(piece.ids) <= block for piece in pieces)
+    assert sum(max(piece.branch) + 1 for piece in pieces) <= sum(max(piece.branch) + 1 for piece in whole)
+    firsts = {tuple(piece.ids[: piece.branch.index(0)]): piece for piece in whole}
+    for piece in pieces:
+        entire = firsts[tuple(piece.ids[: piece.branch.index(0)])]
+        assert entire.ids[: len(piece.ids)] == piece.ids
+        asked = max(piece.branch) + 1
+        if asked <= max(entire.branch):
+            assert len(piece.ids) + entire.branch.count(asked) > block, "the next would not have fitted"
 
 
 def test_a_drill_asks_only_for_what_is_said_again(tmp_path):

@@ -240,6 +240,17 @@ def test_intervals_of_one_side_are_those_that_a_verdict_gives_it():
     assert found == statistics.verdict(FREE_TEXT, before, after)["intervals"]["fine_tuned"]
 
 
+def test_one_row_has_no_interval_but_wilsons():
+    one = two_sides(40)[1].head(1)
+    assert statistics.intervals(LABELS, one)["accuracy"] == list(statistics.wilson(int(one["correct"].iloc[0]), 1))
+    assert statistics.intervals(FREE_TEXT, squad_sides()[1].head(1)) == {}
+
+
+def test_rows_of_one_group_stand_for_themselves():
+    after = two_sides(40)[1].assign(predicted=lambda table: table.gold, correct=1.0, group="one")
+    assert statistics.intervals(LABELS, after)["accuracy"] == list(statistics.wilson(40, 40))
+
+
 def test_verdict_pairs_by_id_whatever_the_order():
     before, after = squad_sides()
     found = statistics.verdict(FREE_TEXT, before, after, draws=100)

@@ -150,9 +150,15 @@ def test_leakage_ahead_is_that_of_a_run_on_about_as_many_examples(runs_dir):
         path = fakes.write_run(runs_dir / f"of-{learnt}", "sst2") / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"train_examples": learnt}))
         every.append(runs.Run(path.parent))
+        told, share = path.with_name("metrics.json"), learnt / 100_000
+        metrics = json.loads(told.read_text())
+        source = {"source": "samples" if learnt == 4000 else "hub"}
+        told.write_text(json.dumps(metrics | source | {"leakage": metrics["leakage"] | {"share": share}}))
     demo, fewer = (before.leakage(config.make(task="sst2", train_examples=n), every) for n in (None, 600))
-    assert "learnt from" not in demo
-    assert fewer.endswith("in a run that learnt from 500 examples")
+    assert demo.startswith("0.5 %"), "what our samples share says nothing about the dataset"
+    assert fewer.startswith("0.5 %") and fewer.endswith("in a run that learnt from 500 examples")
+    most = before.leakage(config.make(task="sst2", train_examples=0), every)
+    assert most.startswith("60.0 %") and most.endswith("from 60,000 examples")
     assert before.leakage(config.make(task="sst2", split="grouped"), every) == ""
 
 

@@ -16,8 +16,7 @@ NOBODY_S_FAULT = ("out-of-memory", "other", "damaged")  # of the input; any othe
 
 def to_the_end(run: Run, seen: int = 0) -> int:
     """Print what the run says after its first `seen` words until it ends; Ctrl-C stops it. The exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # also in a script that started us with "&"
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a script that started us with "&"
     try:
         state = _watch(run, seen)
     except KeyboardInterrupt:

@@ -97,19 +97,21 @@ def memory(config: RunConfig) -> float | None:
 def leakage(config: RunConfig, every: Sequence[Run]) -> str:
     """What an earlier run with this task and split has found of its test set in its training set.
 
-    Of several the one that learnt from about as many examples; who learns from fewer meets less.
+    Of several on the dataset itself the one that learnt from about as many examples; who learns from fewer meets less.
     """
-    said, wanted = {}, counts(config)
-    for run in _telling(every):
+    on_dataset, elsewhere = {}, {}
+    for run in every:
         if run.damage or (run.config.task, run.config.split) != (config.task, config.split):
             continue
         try:
-            found = (run.metrics() or {}).get("leakage") or {}
+            metrics = run.metrics() or {}
         except ValueError:
             continue
+        found, learnt = metrics.get("leakage") or {}, counts(run.config.resolved())
         if found.get("share") is not None:
-            learnt = counts(run.config.resolved())
+            said = elsewhere if metrics.get("source") in ("samples", "data-file") else on_dataset
             said.setdefault(learnt and learnt.learn, tables.leakage(found))
+    said, wanted = on_dataset or elsewhere, counts(config)
     if not said or not wanted:
         return next(iter(said.values()), "")
     nearest = min(said, key=lambda learnt: abs(learnt - wanted.learn))

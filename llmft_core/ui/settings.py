@@ -46,7 +46,7 @@ def title(name: str) -> str:
 def hints(preset: str, task: str, model: str, method: str) -> dict[str, gr.components.Component]:
     """Updates of the controls: an empty one says in grey what the preset makes of it.
 
-    LoRA's own are closed to a run without it.
+    LoRA's own are closed to a run without it, and emptied.
     """
     filled = RunConfig(task=task, model=model, preset=preset).resolved()
     is_lora = (method or filled.method) == "lora"
@@ -57,10 +57,12 @@ def hints(preset: str, task: str, model: str, method: str) -> dict[str, gr.compo
 
 
 def _hint(name: str, said: str, interactive: bool) -> gr.components.Component:
+    emptied = {} if interactive else {"value": ""}
     if not options(name):
-        return gr.Textbox(placeholder=said, interactive=interactive)
+        return gr.Textbox(placeholder=said, interactive=interactive, **emptied)
     choices = [(METHODS.get(value, value), value) for value in options(name)]
-    return gr.Dropdown(choices=[(f"{METHODS.get(said, said)}, as the preset", ""), *choices], interactive=interactive)
+    choices = [(f"{METHODS.get(said, said)}, as the preset", ""), *choices]
+    return gr.Dropdown(choices=choices, interactive=interactive, **emptied)
 
 
 def _said(name: str, value: object) -> str:

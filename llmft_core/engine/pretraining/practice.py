@@ -5,7 +5,8 @@ Nobody labelled anything: an answer is a span of the passage, or a number that s
 
 import random
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(])")
 NUMBER = re.compile(r"(?<![\w.,])\$?\d[\d,.]*\d(?:\s(?:million|billion|percent|years|miles|kilometres|km))?|\b\d\b")
@@ -17,15 +18,19 @@ STOP = frozenset(
     + ("his", "in", "is", "it", "its", "of", "on", "or", "s", "she", "that", "the", "their", "they", "this", "to")
     + ("was", "were", "which", "who", "will", "with", "would", "also")
 )
-PREPOSITIONS = frozenset(("at", "from", "in", "near", "to"))
+PREPOSITIONS = frozenset(("at", "in", "near"))
+MONTHS = ("January", "February", "March", "April", "June", "July", "August")
+MONTHS = frozenset((*MONTHS, "September", "October", "November", "December"))  # May is a verb too
 PLACES_AND_TIMES = frozenset(("when", "where", "in what year"))
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
 RATED = re.compile(r"\d\s?/\s?\d|out of", re.IGNORECASE)
 SHORTEST = 15  # words of a passage
 MOST_QUESTIONS = 8
+TRIES = 8  # at a question: many a sentence names nothing that could be asked for or exchanged
 FEWEST_WORDS = 4  # of a question: "Which?" can be answered by nobody
 Span = tuple[int, int, str]  # start, end, kind: number, name or phrase
+Asked = TypeVar("Asked")
 
 
 class Exercise(NamedTuple):
@@ -59,7 +64,7 @@ def level(tokens: int) -> Level:
     late = _ramp(tokens, 20e6, 25e6)
     return Level(
         quoted=1 - 0.75 * _ramp(tokens, 1.5e6, 6e6) - 0.05 * late,
-        unanswerable=0.33 * _ramp(tokens, 2.5e6, 7e6) + 0.12 * late,
+        unanswerable=0.33 * _ramp(tokens, 2.5e6, 7e6),
         twisted=0.6 * late,
         left_out=1 + late,
         longest=130 + round(120 * late),
@@ -82,7 +87,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _length(longest: int, dice: random.Random) -> int:
-    return dice.randint(SHORTEST, longest if dice.random() < 0.6 else longest // 3)
+    return dice.randint(SHORTEST, max(SHORTEST, longest if dice.random() < 0.6 else longest // 3))
 
 
 def passages(text: str, longest: int, dice: random.Random) -> list[list[str]]:
@@ -109,17 +114,18 @@ def spans(sentence: str) -> list[Span]:
 
 
 def twist(sentence: str, span: Span, others: list[str], dice: random.Random) -> tuple[str, Span, str] | None:
-    """The sentence with a name or number beside the span exchanged for one of other sentences: now nothing answers it.
+    """The sentence with a name or number beside the span exchanged for one of other sentences: it says what is not so.
 
     With it the span in its new place, and what was put in; None where nothing can be exchanged.
     """
     start, end, kind = span
-    beside = [s for s in spans(sentence) if s[2] != "phrase" and (s[1] <= start - 1 or s[0] > end)]
+    beside = [s for s in spans(sentence) if s[2] != "phrase" and (s[1] < start or s[0] > end)]
     if not beside:
         return None
     first, last, wanted = dice.choice(beside)
+    taken = sentence[first:last].lower()
     strangers = {o[s[0] : s[1]] for o in others for s in spans(o) if s[2] == wanted}
-    strangers = sorted(s for s in strangers if s.lower() not in sentence.lower() and s not in sentence[start:end])
+    strangers = sorted(s for s in strangers if s.lower() not in sentence.lower() and taken not in s.lower())
     if not strangers:
         return None
     put_in = dice.choice(strangers)
@@ -167,6 +173,8 @@ def _question_word(answer: str, kind: str, before: str, dice: random.Random) -> 
             ["when", "what year", "in what year"] if YEAR.fullmatch(answer) else ["how many", "how much"]
         )
     if kind == "name":
+        if answer.split()[0] in MONTHS:
+            return "when"
         if dice.random() < 0.6 and before in PREPOSITIONS:
             return "where"
         return dice.choice(["who", "who", "what", "which"])
@@ -174,7 +182,7 @@ def _question_word(answer: str, kind: str, before: str, dice: random.Random) -> 
 
 
 def exercises(text: str, dice: random.Random, level: Level) -> list[Exercise]:
-    """Reading practice over one document, with questions that the passage does not answer among the others."""
+    """Reading practice over one document; the same may be asked for again in other words."""
     parts = passages(text, level.longest, dice)
     found = []
     for index, part in enumerate(parts):
@@ -191,32 +199,52 @@ def exercises(text: str, dice: random.Random, level: Level) -> list[Exercise]:
 def _question(
     part: list[str], strangers: list[str], dice: random.Random, level: Level
 ) -> tuple[str, str | None] | None:
-    """A question about a passage with its answer; None where the dice fell on a sentence that gives none.
+    """A question about a passage with its answer, if it has one; None where the passage gives no such question."""
+    if dice.random() >= level.unanswerable:
+        return _tried(lambda: _answered(part, dice, level))
+    twisted = dice.random() < level.twisted and _tried(lambda: _twisted(part, strangers, dice, level))
+    question = twisted or _tried(lambda: _foreign(part, strangers, dice, level))
+    return (question, None) if question else None
 
-    One that has no answer is about another passage, or twists a sentence of this one.
-    """
-    unanswerable = bool(strangers) and dice.random() < level.unanswerable
-    is_twisted = unanswerable and dice.random() < level.twisted
-    foreign = unanswerable and not is_twisted
-    sentence = dice.choice(strangers if foreign else part)
-    choices = spans(sentence)
-    if not choices:
-        return None
-    kind = dice.choice(sorted({span[2] for span in choices}))
-    span = dice.choice([span for span in choices if span[2] == kind])
-    answer = sentence[span[0] : span[1]]
-    if foreign and answer.lower() in " ".join(part).lower():
-        return None
-    put_in = ""
-    if is_twisted:
-        others = [s for s in part if s != sentence] + strangers
-        if not (twisted := twist(sentence, span, others, dice)):
-            return None
+
+def _tried(ask: Callable[[], Asked | None]) -> Asked | None:
+    """The first of a few tries that gives something."""
+    return next((found for _ in range(TRIES) if (found := ask())), None)
+
+
+def _answered(part: list[str], dice: random.Random, level: Level) -> tuple[str, str] | None:
+    sentence = dice.choice(part)
+    if span := _chosen(sentence, dice):
+        question = ask(sentence, span, dice, level.quoted, level.left_out)
+        return (question, sentence[span[0] : span[1]]) if len(question.split()) >= FEWEST_WORDS else None
+
+
+def _foreign(part: list[str], strangers: list[str], dice: random.Random, level: Level) -> str | None:
+    """A question that another passage of the document answers."""
+    sentence = dice.choice(strangers) if strangers else ""
+    span = _chosen(sentence, dice)
+    if span and sentence[span[0] : span[1]].lower() not in " ".join(part).lower():
+        question = ask(sentence, span, dice, level.quoted, level.left_out)
+        return question if len(question.split()) >= FEWEST_WORDS else None
+
+
+def _twisted(part: list[str], strangers: list[str], dice: random.Random, level: Level) -> str | None:
+    """A question about the passage itself in which a name or number is a wrong one."""
+    sentence = dice.choice(part)
+    span = _chosen(sentence, dice)
+    others = [other for other in part if other != sentence] + strangers
+    if span and (twisted := twist(sentence, span, others, dice)):
         sentence, span, put_in = twisted
-    question = ask(sentence, span, dice, level.quoted, level.left_out)
-    if put_in not in question or len(question.split()) < FEWEST_WORDS:
-        return None
-    return question, None if unanswerable else answer
+        question = ask(sentence, span, dice, level.quoted, level.left_out)
+        return question if put_in in question and len(question.split()) >= FEWEST_WORDS else None
+
+
+def _chosen(sentence: str, dice: random.Random) -> Span | None:
+    """One of the spans of a sentence, each kind as likely as the others."""
+    choices = spans(sentence)
+    if choices:
+        kind = dice.choice(sorted({span[2] for span in choices}))
+        return dice.choice([span for span in choices if span[2] == kind])
 
 
 def rated_pieces(review: str, dice: random.Random, most: int = 12) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from llmft_core.tasks.base import Example
 
 SPELT_APART = 0.4  # share of the reviews that are lower-cased and cut into tokens, as SST-2 is
 CHAT_SHARE = 0.25  # chats per document
+PASSAGE_WORDS = 0.44  # of the longest passage, per token of a block: two thirds of it, and 1.5 tokens a word
 WARM_UP = 400_000  # tokens of practice with a drill after every other piece: from drills, copying is learnt in minutes
 DRILLS = 0.02  # share of the pieces that are drills, later on
 
@@ -49,6 +50,7 @@ class Teacher:
             asked = 0
             for text in texts:
                 level = practice.level(self.practised)
+                level = level._replace(longest=min(level.longest, int(self.block * PASSAGE_WORDS)))
                 for piece in self._ratings(text) if practice.is_review(text) else self.reading(text, level):
                     asked += 1
                     yield from self._counted(piece)
@@ -71,7 +73,7 @@ class Teacher:
     def reading(self, text: str, level: practice.Level) -> Iterator[Piece]:
         """Exercises over the passages of one article, questions and answers as the SQuAD v2 task says them.
 
-        As many questions as fit into a block after the passage.
+        The first questions of each, as many as fit into a block after the passage.
         """
         for passage, questions in practice.exercises(text, self.dice, level):
             first, branches = None, []
