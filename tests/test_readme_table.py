@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from llmft_core import events, runs, tasks
+from llmft_core import events, runs, tasks, words
 from llmft_core.run import Run
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
@@ -16,15 +16,8 @@ def said(run: Run) -> list[str]:
     learnt = max(event.examples for event in run.history() if isinstance(event, events.Step))
     change = found["delta"][headline]
     before, after = (f"{100 * found[side][headline]:.1f}" for side in ("zero_shot", "fine_tuned"))
-    low, high = (_signed(100 * change[end]) for end in ("low", "high"))
-    value = 100 * change["value"]
-    sign = "+" if value > 0 else ""
     counts = [f"{learnt:,} {'phrases' if run.config.task == 'sst2' else 'questions'}", f"{found['n']:,}"]
-    return [*counts, before, after, f"{sign}{_signed(value)} [{low}, {high}]"]
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
+    return [*counts, before, after, f"{words.points(change['value'])} {words.interval(change['low'], change['high'])}"]
 
 
 def test_table_of_what_ships_is_true():
