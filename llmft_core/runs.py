@@ -95,7 +95,7 @@ def find(name: str) -> Run:
             return run
     is_model = any(name == row.key for row in models.MODELS)
     why = f"'{name}' is a model, not a run" if is_model else f"There is no run named '{name}'{_meant(name)}"
-    raise ValueError(f"{why}: `python -m llmft_core runs` lists them.")
+    raise ValueError(f"{why}: `python -m llmft_core runs` lists the runs.")
 
 
 def _meant(name: str) -> str:

@@ -165,10 +165,10 @@ def verdict(task: Task, before: pd.DataFrame, after: pd.DataFrame, draws: int = 
 def intervals(task: Task, table: pd.DataFrame) -> dict[str, list[float]]:
     """{metric: [low, high]} of one side, as its half of a verdict has them. Raises ValueError for no rows.
 
-    A single row does not vary when it is drawn again and again: of it nothing is known but Wilson's interval.
+    What is the same in every draw (a single row, a recall of 100 %) has none: drawing again says nothing about it.
     """
     found = verdict(task, table, table)["intervals"]["fine_tuned"]
-    return found if len(table) > 1 else {name: ends for name, ends in found.items() if ends[0] < ends[1]}
+    return {name: ends for name, ends in found.items() if ends[0] < ends[1]}
 
 
 def _paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -237,7 +237,14 @@ def test_verdict_on_accuracy_is_mcnemars_and_its_intervals_wilsons():
 def test_intervals_of_one_side_are_those_that_a_verdict_gives_it():
     before, after = squad_sides()
     found = statistics.intervals(FREE_TEXT, after)
-    assert found == statistics.verdict(FREE_TEXT, before, after)["intervals"]["fine_tuned"]
+    of_both = statistics.verdict(FREE_TEXT, before, after)["intervals"]["fine_tuned"]
+    assert found and found == {name: ends for name, ends in of_both.items() if ends[0] < ends[1]}
+
+
+def test_what_is_the_same_in_every_draw_has_no_interval():
+    always = two_sides(40)[1].assign(predicted=1)
+    found = statistics.intervals(LABELS, always.assign(correct=(always.gold == 1).astype(float)))
+    assert "recall" not in found and found["accuracy"][0] < found["accuracy"][1]
 
 
 def test_one_row_has_no_interval_but_wilsons():

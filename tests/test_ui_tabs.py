@@ -156,9 +156,9 @@ def test_leakage_ahead_is_that_of_a_run_on_about_as_many_examples(runs_dir):
         told.write_text(json.dumps(metrics | source | {"leakage": metrics["leakage"] | {"share": share}}))
     demo, fewer = (before.leakage(config.make(task="sst2", train_examples=n), every) for n in (None, 600))
     assert demo.startswith("0.5 %"), "what our samples share says nothing about the dataset"
-    assert fewer.startswith("0.5 %") and fewer.endswith("in a run that learnt from 500 examples")
+    assert fewer.startswith("0.5 %") and "a run on 500 examples" in fewer
     most = before.leakage(config.make(task="sst2", train_examples=0), every)
-    assert most.startswith("60.0 %") and most.endswith("from 60,000 examples")
+    assert most.startswith("60.0 %") and "a run on 60,000 examples" in most
     assert before.leakage(config.make(task="sst2", split="grouped"), every) == ""
 
 

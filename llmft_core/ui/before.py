@@ -115,8 +115,9 @@ def leakage(config: RunConfig, every: Sequence[Run]) -> str:
     if not said or not wanted:
         return next(iter(said.values()), "")
     nearest = min(said, key=lambda learnt: abs(learnt - wanted.learn))
-    where = "" if nearest == wanted.learn else f", in a run that learnt from {words.count(nearest)} examples"
-    return said[nearest] + where
+    if nearest == wanted.learn:
+        return said[nearest]
+    return f"{said[nearest]}. That was a run on {words.count(nearest)} examples: fewer meet less, more meet more."
 
 
 def facts(config: RunConfig, every: Sequence[Run]) -> list[tuple[str, str]]:
