@@ -47,7 +47,8 @@ def served(runs_dir: Path, **environment: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         child.terminate()
-        child.wait(20)
+        code = child.wait(20)
+    assert code == 0, "who is ended by SIGTERM closes its server, as at Ctrl-C"
 
 
 def _free_port() -> int:

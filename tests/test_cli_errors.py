@@ -95,6 +95,7 @@ def test_a_run_that_is_not_there_is_told(refused):
         assert "but there is 'sst2-mini-full'" in refused(*command, "sst2-mini-ful")
     assert "--examples -1" in refused("evaluate", "--model-path", "mini", "--task", "sst2", "--examples", -1)
     assert "named 'nope'" in refused("evaluate", "--model_path", "nope", "--task", "sst2")
+    assert "there is 'sst2-mini-full'" in refused("evaluate", "--model-path", "sst2-mini-ful", "--task", "sst2")
 
 
 def test_a_gated_model_without_a_token_is_told_with_the_link(refused, monkeypatch, tmp_path):

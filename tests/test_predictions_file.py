@@ -1,10 +1,11 @@
 """Anybody's predictions are scored as ours are, with an interval for every figure."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from llmft_core import statistics
+from llmft_core import predictions_file, statistics, tasks
 from llmft_core.cli import main
 
 
@@ -26,6 +27,13 @@ def test_labels_may_be_names_or_numbers_and_others_are_invalid(tmp_path, capsys)
     assert found["n"] == 4 and found["metrics"]["accuracy"] == 0.5 and found["metrics"]["invalid_rate"] == 0.25
     assert {"task", "model", "split", "n", "metrics", "seconds", "examples_per_second"} <= set(found)
     assert found["intervals"]["accuracy"] == pytest.approx(statistics.wilson(2, 4))
+
+
+def test_a_task_of_free_text_is_scored_without_an_exact_match():
+    task = replace(tasks.find("squad_v2"), score=lambda answer, example: {"f1": float(answer in example.answers)})
+    gold = {key: tasks.Example(key, "", "A heron.", "What?", ("heron",)) for key in ("a", "b")}
+    rows = predictions_file.table("p.json", task, {"a": "heron", "b": "otter"}, gold)
+    assert statistics.right(rows).tolist() == [True, False]
 
 
 def test_the_official_format_is_scored_like_the_official_script(data_dir, capsys):

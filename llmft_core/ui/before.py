@@ -22,13 +22,18 @@ class Counts(NamedTuple):
 
 def counts(config: RunConfig) -> Counts | None:
     """How many examples will be learnt from and tested on, at most; None for a task whose size we do not know."""
-    size = _sizes(config.task)
-    if size is None:
+    most = _most(config.task, config.split)
+    return most and Counts(
+        min(config.train_examples or most.learn, most.learn), min(config.eval_examples or most.test, most.test)
+    )
+
+
+def _most(task: str, split: str) -> Counts | None:
+    """All examples of both parts."""
+    if (size := _sizes(task)) is None:
         return None
     learn, test = size
-    if config.split != "official":
-        learn, test = round(0.8 * learn), round(0.2 * learn)
-    return Counts(min(config.train_examples or learn, learn), min(config.eval_examples or test, test))
+    return Counts(learn, test) if split == "official" else Counts(round(0.8 * learn), round(0.2 * learn))
 
 
 def _sizes(name: str) -> tuple[int, int] | None:
@@ -99,6 +104,11 @@ def leakage(config: RunConfig, every: Sequence[Run]) -> str:
 
     Of several on the dataset itself the one that learnt from about as many examples; who learns from fewer meets less.
     """
+    most = _most(config.task, config.split)
+
+    def learnt_from(settings: RunConfig) -> int:
+        return min(settings.train_examples or most.learn, most.learn) if most else 0
+
     on_dataset, elsewhere = {}, {}
     for run in every:
         if run.damage or (run.config.task, run.config.split) != (config.task, config.split):
@@ -107,15 +117,15 @@ def leakage(config: RunConfig, every: Sequence[Run]) -> str:
             metrics = run.metrics() or {}
         except ValueError:
             continue
-        found, learnt = metrics.get("leakage") or {}, counts(run.config.resolved())
+        found = metrics.get("leakage") or {}
         if found.get("share") is not None:
             said = elsewhere if metrics.get("source") in ("samples", "data-file") else on_dataset
-            said.setdefault(learnt and learnt.learn, tables.leakage(found))
-    said, wanted = on_dataset or elsewhere, counts(config)
-    if not said or not wanted:
-        return next(iter(said.values()), "")
-    nearest = min(said, key=lambda learnt: abs(learnt - wanted.learn))
-    if nearest == wanted.learn:
+            said.setdefault(learnt_from(run.config.resolved()), tables.leakage(found))
+    said, wanted = on_dataset or elsewhere, learnt_from(config)
+    if not said:
+        return ""
+    nearest = min(said, key=lambda learnt: abs(learnt - wanted))
+    if nearest == wanted:
         return said[nearest]
     return f"{said[nearest]}. That was a run on {words.count(nearest)} examples: fewer meet less, more meet more."
 

@@ -220,14 +220,13 @@ def evaluate_only(request: dict) -> dict:
     begin = time.perf_counter()
     rows = evaluate.predict(lm, Prompter(lm.tokenizer), task, test.test, longest)
     taken = time.perf_counter() - begin
-    intervals = statistics.intervals(task, rows)
     return {
         "task": task.name,
         "model": request["model_path"],
         "split": test.split,
         "n": len(rows),
         "metrics": task.summarise(rows),
-        "intervals": intervals,
+        "intervals": statistics.intervals(task, rows),
         "seconds": round(time.perf_counter() - start, 3),
         "examples_per_second": round(len(rows) / taken, 2),
         "source": test.source,

@@ -19,8 +19,9 @@ STOP = frozenset(
     + ("was", "were", "which", "who", "will", "with", "would", "also")
 )
 PREPOSITIONS = frozenset(("at", "in", "near"))
-MONTHS = ("January", "February", "March", "April", "June", "July", "August")
-MONTHS = frozenset((*MONTHS, "September", "October", "November", "December"))  # May is a verb too
+MONTHS = frozenset(
+    ("January", "February", "March", "April", "June", "July", "August", "September", "October", "November", "December")
+)  # May is a verb too
 PLACES_AND_TIMES = frozenset(("when", "where", "in what year"))
 RATING = re.compile(r"(?<![\d./])(10|[0-9](?:\.5)?)\s?(?:/|out of)\s?10(?!\d)", re.IGNORECASE)
 REVIEW = re.compile(r"\b(?:I|i|you|film|movie|it's|don't|I'm)\b")
@@ -207,25 +208,30 @@ def _question(
     return (question, None) if question else None
 
 
-def _tried(ask: Callable[[], Asked | None]) -> Asked | None:
+def _tried(once: Callable[[], Asked | None]) -> Asked | None:
     """The first of a few tries that gives something."""
-    return next((found for _ in range(TRIES) if (found := ask())), None)
+    return next((found for _ in range(TRIES) if (found := once())), None)
+
+
+def _asked(sentence: str, span: Span, dice: random.Random, level: Level) -> str | None:
+    """A question of this level, if enough of the sentence is left in it."""
+    question = ask(sentence, span, dice, level.quoted, level.left_out)
+    return question if len(question.split()) >= FEWEST_WORDS else None
 
 
 def _answered(part: list[str], dice: random.Random, level: Level) -> tuple[str, str] | None:
     sentence = dice.choice(part)
-    if span := _chosen(sentence, dice):
-        question = ask(sentence, span, dice, level.quoted, level.left_out)
-        return (question, sentence[span[0] : span[1]]) if len(question.split()) >= FEWEST_WORDS else None
+    span = _chosen(sentence, dice)
+    question = span and _asked(sentence, span, dice, level)
+    return (question, sentence[span[0] : span[1]]) if question else None
 
 
 def _foreign(part: list[str], strangers: list[str], dice: random.Random, level: Level) -> str | None:
     """A question that another passage of the document answers."""
     sentence = dice.choice(strangers) if strangers else ""
     span = _chosen(sentence, dice)
-    if span and sentence[span[0] : span[1]].lower() not in " ".join(part).lower():
-        question = ask(sentence, span, dice, level.quoted, level.left_out)
-        return question if len(question.split()) >= FEWEST_WORDS else None
+    is_foreign = span and sentence[span[0] : span[1]].lower() not in " ".join(part).lower()
+    return _asked(sentence, span, dice, level) if is_foreign else None
 
 
 def _twisted(part: list[str], strangers: list[str], dice: random.Random, level: Level) -> str | None:
@@ -233,18 +239,20 @@ def _twisted(part: list[str], strangers: list[str], dice: random.Random, level: 
     sentence = dice.choice(part)
     span = _chosen(sentence, dice)
     others = [other for other in part if other != sentence] + strangers
-    if span and (twisted := twist(sentence, span, others, dice)):
-        sentence, span, put_in = twisted
-        question = ask(sentence, span, dice, level.quoted, level.left_out)
-        return question if put_in in question and len(question.split()) >= FEWEST_WORDS else None
+    if not (twisted := span and twist(sentence, span, others, dice)):
+        return None
+    sentence, span, put_in = twisted
+    question = _asked(sentence, span, dice, level)
+    return question if question and put_in in question else None
 
 
 def _chosen(sentence: str, dice: random.Random) -> Span | None:
     """One of the spans of a sentence, each kind as likely as the others."""
     choices = spans(sentence)
-    if choices:
-        kind = dice.choice(sorted({span[2] for span in choices}))
-        return dice.choice([span for span in choices if span[2] == kind])
+    if not choices:
+        return None
+    kind = dice.choice(sorted({span[2] for span in choices}))
+    return dice.choice([span for span in choices if span[2] == kind])
 
 
 def rated_pieces(review: str, dice: random.Random, most: int = 12) -> list[tuple[str, str]]:
