@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import fakes
 import gradio as gr
@@ -234,50 +232,6 @@ def test_answers_of_another_run_do_not_stay(sst2, squad, laid_out):
     said = tab.draw(squad, "One input", "", "", "", "sst2|mini|sst2-one")
     assert "appears here" in said[tab.zero] and said[tab.answered] == "squad_v2|mini|squad-one"
     assert tab.zero not in tab.draw(squad, "One input", "", "p", "q", "squad_v2|mini|squad-one")
-
-
-# ---- the pulse --------------------
-
-
-LOOKER = SimpleNamespace(session_hash="abc")
-SHOWN = ("sst2", "mini", "sst2-one", "train")
-
-
-@pytest.fixture
-def page(sst2):
-    with gr.Blocks() as demo:
-        page = Page(FakeSpeaker())
-        page.top()
-        with gr.Tabs() as page.tabs:
-            pass
-        page.wire(demo)
-    return page
-
-
-def test_the_pulse_sends_nothing_while_nothing_is_said(page):
-    now = page_module.signature(runs.all())
-    assert page.pulse(LOOKER, 1.0, now, *SHOWN) == {page.seen: gr.skip()}
-    assert page.verdict in page.pulse(LOOKER, 1.0, "", *SHOWN)
-
-
-def test_the_pulse_slows_down_when_many_look(page):
-    now = page_module.signature(runs.all())
-    for n in range(20):
-        page.pulse(SimpleNamespace(session_hash=f"other {n}"), 1.0, now, *SHOWN)
-    said = page.pulse(LOOKER, 1.0, now, *SHOWN)
-    assert list(said) == [page.timer] and said[page.timer].value == 10.0
-    assert page.pulse(LOOKER, 10.0, now, *SHOWN) == {page.seen: gr.skip()}
-    assert page.pulse(LOOKER, 1.0, "", *SHOWN)[page.timer].value == 10.0
-
-
-def test_whoever_chooses_or_starts_something_sees_it_soon(page):
-    assert page.choose(*SHOWN)[page.timer].value == 1.0
-
-
-def test_a_beat_that_nobody_was_told_is_not_believed(page):
-    now = page_module.signature(runs.all())
-    page.pulse(LOOKER, 1e12, now, *SHOWN)
-    assert max(page.pace.until.values()) < time.monotonic() + 60
 
 
 def test_the_app_listens_to_this_machine_only():

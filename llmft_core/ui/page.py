@@ -188,17 +188,18 @@ class Page:
         chosen = choice.settle(task, model, run, every)
         said = self._frame(chosen, every) if finished_since(seen, now) else {self.seen: now}
         moved = self._drawn(tab, chosen, extra, only_moving=True)
-        return said | {self.timer: gr.Timer(value=wanted, active=is_active(every))} | moved
+        return said | {self.timer: gr.Timer(value=wanted, active=is_active(said[self.seen]))} | moved
 
     def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
+        seen = signature(every)  # before all that is drawn: what changes in the meantime is seen at the next beat
         return {
             self.task: chosen.task,
             self.model: gr.Dropdown(choices=choice.models_offered(every), value=chosen.model),
             self.run: gr.Dropdown(choices=choice.runs_offered(every, chosen.task, chosen.model), value=chosen.run_name),
             self.missed: "",
             self.verdict: verdict_html(chosen),
-            self.seen: signature(every),
-            self.timer: gr.Timer(value=BEATS[0], active=is_active(every)),
+            self.seen: seen,
+            self.timer: gr.Timer(value=BEATS[0], active=is_active(seen)),
         }
 
     def _tab(self, tab: str, chosen: Choice, extra: Sequence) -> dict:
@@ -241,5 +242,6 @@ def finished_since(before: str, now: str) -> bool:
     return kinds[0] != kinds[1]
 
 
-def is_active(every: Sequence[runs.Run]) -> bool:
-    return any(not run.shipped and run.state().is_active for run in every)
+def is_active(seen: str) -> bool:
+    """Whether a run was active when this was seen; asked of the runs once more, one that has just ended is missed."""
+    return any(runs.State(part.split(":")[1]).is_active for part in seen.split("|") if part)
