@@ -190,12 +190,13 @@ class Run:
         return files.hide_token("\n".join(text.splitlines()[-lines:]))
 
     def title(self) -> str:
-        """What people read in a list: "LoRA, official, shipped"."""
+        """What people read in a list: "LoRA, official, shipped", or "LoRA, our samples, 27 Nov 02:20"."""
         if self.damage:
             return f"{self.name} (damaged)"
         config = self.config.resolved()
         when = "shipped" if self.shipped else time.strftime("%d %b %H:%M", time.localtime(self.created()))
-        return f"{METHODS.get(config.method, config.method)}, {config.split}, {when}"
+        rows = words.source("samples") if self.source() == "samples" else config.split
+        return f"{METHODS.get(config.method, config.method)}, {rows}, {when}"
 
     def headline(self) -> dict | None:
         """{"metric", "zero_shot", "fine_tuned", "low", "high", "p"} of the task's headline; low to p: its change."""

@@ -140,7 +140,7 @@ def test_a_demo_run_starts_once_moves_survives_a_reload_and_is_compared(app: Wat
     page.click("#open-results")
     page.wait_for_selector(READY["results"])
     assert own[0].name in page.url
-    assert "n = 24" in page.inner_text("#verdict")
+    page.wait_for_function("document.querySelector('#verdict').innerText.includes('n = 24')")
     app.tab("runs", READY["runs"])
     assert own[0].name in page.inner_text("#run-table")
 

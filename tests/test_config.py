@@ -78,3 +78,18 @@ def test_demo_of_a_large_model_is_gentle():
         == (False, 2e-4)
     )
     assert RunConfig(model="llama3.2-1b", learning_rate=1e-3).resolved().learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({"preset": "demo", "method": "full"}, 1e-3),
+        ({"preset": "demo", "method": "full", "model": "llama3.2-1b"}, 3e-5),
+        ({"preset": "lora", "method": "full"}, 3e-5),
+        ({"preset": "coursework", "method": "lora"}, 2e-4),
+        ({"preset": "demo", "method": "lora"}, PRESETS["demo"]["learning_rate"]),
+        ({"preset": "demo", "method": "full", "learning_rate": 5e-4}, 5e-4),
+    ],
+)
+def test_a_method_that_a_preset_was_not_made_for_gets_a_learning_rate_of_its_own(settings, rate):
+    assert config.make(**settings).learning_rate == rate

@@ -108,3 +108,5 @@ def test_the_page_marks_them_too(three, shipped):
     page = tables.run_list(frames.runs_table(runs.all()), "", {}, {})
     marked = re.findall(r'data-key="(\w+)"[^>]*>\w+ <span class="muted">our samples</span>', page)
     assert marked == ["played"] and page.count("our samples") == 1
+    titles = [runs.find(name).title().split(", ")[1] for name in ("played", "real")]
+    assert titles == ["our samples", "official"], "the list to choose from says so too"

@@ -56,6 +56,11 @@ def test_settings_of_lora_are_closed_to_a_run_without_it():
         }
 
 
+def test_an_empty_learning_rate_says_what_suits_the_method():
+    said = [settings.hints("demo", "sst2", "mini", method)["learning_rate"].placeholder for method in ("", "full")]
+    assert said == ["4e-3", "1e-3"]
+
+
 def test_a_wrong_setting_is_named_and_nothing_is_started(runs_dir, laid_out):
     tab = laid_out(Train())
     values = ["0" if name == "batch_size" else "" for name in settings.NAMES]
@@ -110,7 +115,7 @@ def test_time_that_is_left_counts_the_steps_of_this_session_only(since):
     assert f"step {since + 50} of 1,000" in now.facts
 
 
-def test_terminal_forgets_the_pace_of_an_earlier_session():
+def test_terminal_forgets_the_pace_of_an_earlier_session_and_says_where_it_goes_on(capsys):
     from llmft_core.cli.follow import Lines
 
     lines, shown = Lines(), []
@@ -120,6 +125,7 @@ def test_terminal_forgets_the_pace_of_an_earlier_session():
     for step in (910, 920):
         lines.show(events.Step(step, 1000, 1.0, 0.1, since=900, at=5000.0 + step - 900))
     assert shown[-1].endswith("1:20 left")
+    assert capsys.readouterr().err == "Going on after step 900\n"
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,11 @@ class Visitor:
     def fire(self, event: dict, data: list) -> Iterator[dict]:
         """Send an event as the page does; what the server says of it up to its end. Raises OSError if it refuses."""
         body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
-        self.line.request("POST", "/gradio_api/queue/join", files.to_json(body), {"Content-Type": "application/json"})
-        answer = self.line.getresponse()
-        said = answer.read()
-        if answer.status != 200:
-            raise OSError(f"the app refused: {answer.status} {said[:200].decode(errors='replace')}")
+        if not event["queue"]:
+            output = json.loads(self._post("run/predict", body))
+            yield {"msg": "process_completed", "success": True, "output": output}
+            return
+        self._post("queue/join", body)
         self.line.request("GET", f"/gradio_api/queue/data?session_hash={self.session}")
         stream = self.line.getresponse()
         over = False
@@ -117,6 +117,14 @@ class Visitor:
                 yield message
                 over = message["msg"] in ("process_completed", "unexpected_error")
         self.line.close()
+
+    def _post(self, where: str, body: dict) -> bytes:
+        self.line.request("POST", f"/gradio_api/{where}", files.to_json(body), {"Content-Type": "application/json"})
+        answer = self.line.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            raise OSError(f"the app refused: {answer.status} {said[:200].decode(errors='replace')}")
+        return said
 
     def close(self) -> None:
         self.line.close()

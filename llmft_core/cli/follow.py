@@ -69,6 +69,8 @@ class Lines:
                 self.line(_scores(event))
 
     def _step(self, event: events.Step) -> str:
+        if self.first_step is None and event.since:
+            self.line(f"Going on after step {event.since:,}")
         self.first_step = first = self.first_step or event
         text = f"  step {event.step:,} of {event.steps:,}, {_loss(event.loss)}"
         if event.examples_per_second:
@@ -110,7 +112,7 @@ def _scores(event: events.Evaluated) -> str:
 
 
 def _stop(run: Run) -> State:
-    note(f"\nStopping {run.name}; Ctrl-C again ends it at once.")
+    note(f"\nStopping {run.name} after the step at hand; Ctrl-C ends it at once.")
     try:
         return jobs.stop(run)
     except KeyboardInterrupt:

@@ -29,7 +29,9 @@ def chat(
 
     task = tasks.find(found.config.task)
     speaker, paragraph = jobs.Speaker(), ""
-    if not free and not task.labels:
+    if not free and task.labels:
+        note(f"{task.what} One text in each line; --free chats instead.")
+    elif not free:
         note("First a paragraph, in one line; then questions about it. An empty line begins another paragraph.")
     try:
         while (line := _read("> " if free or task.labels or paragraph else "paragraph> ")) is not None:

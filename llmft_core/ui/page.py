@@ -116,7 +116,8 @@ class Page:
         for name, item in self.tab_items.items():
             self._keep(self.on(item.select, partial(self.show, name), [*self.inputs, *self.extra], self.outputs))
         watched = [self.timer, self.seen, *self.inputs, *self.extra]
-        self._keep(self.on(self.timer.tick, self.pulse, watched, self.outputs))
+        # Past the queue, which costs the server more than the look itself: nobody waits for a look.
+        self._keep(self.on(self.timer.tick, self.pulse, watched, self.outputs, queue=False))
         for connect in self.waiting:
             connect(self)
 

@@ -48,12 +48,12 @@ def hints(preset: str, task: str, model: str, method: str) -> dict[str, gr.compo
 
     LoRA's own are closed to a run without it, and emptied.
     """
-    filled = RunConfig(task=task, model=model, preset=preset).resolved()
-    is_lora = (method or filled.method) == "lora"
-    return {
-        name: _hint(name, _said(name, getattr(filled, name)), interactive=is_lora or name not in OF_LORA)
-        for name in NAMES
-    }
+    usual = RunConfig(task=task, model=model, preset=preset).resolved()
+    wanted = method if method in options("method") else None
+    filled = RunConfig(task=task, model=model, preset=preset, method=wanted).resolved()
+    said = filled.model_dump() | {"method": usual.method}
+    is_lora = filled.method == "lora"
+    return {name: _hint(name, _said(name, said[name]), interactive=is_lora or name not in OF_LORA) for name in NAMES}
 
 
 def _hint(name: str, said: str, interactive: bool) -> gr.components.Component:

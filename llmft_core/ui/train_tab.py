@@ -3,9 +3,10 @@
 import functools
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from llmft_core import api, checks, config, frames, jobs, models, runs, tasks, words
 from llmft_core.run import Run
@@ -205,20 +206,22 @@ class Curves(NamedTuple):
     """What the page shows of a learning curve."""
 
     drawn: bool
-    loss: Any
-    probe: Any
+    loss: PlotData
+    probe: PlotData
     probe_head: str
 
 
 @functools.lru_cache(maxsize=8)
 def _curves(run: Run, said: tuple[int, float]) -> Curves:
-    """Drawn once for all who watch: `said` is how much the run has said so far, and when it last did."""
+    """Drawn and written as JSON once for all who watch: `said` is how much the run has said, and when it last did."""
     from llmft_core import charts  # plotly: the first page need not wait for it
 
     curve = frames.learning_curve(run)
     curve.loc[(curve["step"] == 0) & curve["value"].notna(), "side"] = "zero_shot"  # nothing is learnt by step 0
     probes = curve.dropna(subset=["value"]) if len(curve) else curve
-    return Curves(len(curve) > 0, charts.loss_curve(curve), charts.probe_curve(curve), _probe_head(probes))
+    drawn = charts.loss_curve(curve), charts.probe_curve(curve)
+    loss, probe = (PlotData(type="plotly", plot=figure.to_json()) for figure in drawn)
+    return Curves(len(curve) > 0, loss, probe, _probe_head(probes))
 
 
 def _starting_up() -> gr.Button:
