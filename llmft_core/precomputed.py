@@ -10,7 +10,7 @@ from llmft_core.run import Run
 
 HOUSE = Path(__file__).resolve().parent.parent
 WHOLE = dict(model="mini", preset="demo", train_examples=0, eval_examples=0, probe_examples=256, epochs=1)
-# Settings were chosen on pieces of the training part that share no sentence with what was learnt, never on dev.
+# SST-2's settings were chosen on a part of train that shares no sentence with what was learnt, never on dev.
 RUNS: dict[str, dict] = {
     "sst2-mini-lora": WHOLE | dict(task="sst2", learning_rate=3e-3, lora_rank=8),
     "sst2-mini-full": WHOLE | dict(task="sst2", method="full", learning_rate=5e-4, epochs=2),
