@@ -30,7 +30,9 @@ def test_a_page_view_holds_the_scripts_of_the_components_on_the_page(site):
 def test_a_look_of_an_open_page_is_answered(site):
     event = site.event(site.component("timer", "type"), "tick")
     data = site.values(event, {site.component("open-tab"): "train"})
-    *_, last = Visitor(site).fire(event, data)
+    visitor = Visitor(site)
+    *_, last = visitor.fire(event, data)
+    assert event["queue"] is False and visitor.line.sock is None, "no line is left open until the server ends it"
     assert last["msg"] == "process_completed" and last["success"]
     assert len(last["output"]["data"]) == len(event["outputs"])
 

@@ -105,6 +105,7 @@ class Visitor:
         body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": None}
         if not event["queue"]:
             output = json.loads(self._post("run/predict", body))
+            self.line.close()  # the server ends a line that is idle for as long as a page waits between two looks
             yield {"msg": "process_completed", "success": True, "output": output}
             return
         self._post("queue/join", body)
