@@ -41,6 +41,18 @@ def test_products_are_those_of_torch(asked, shape, has_bias):
     assert asked == [shape, shape]
 
 
+@ONEDNN
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_large_matrix_is_for_onednn_from_the_first_row(asked, rows):
+    theirs, ours = (torch.nn.Linear(512, linear.LARGE // 512, bias=False) for _ in range(2))
+    ours.load_state_dict(theirs.state_dict())
+    linear.quicken(ours)
+    given = torch.randn(rows, 512)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(given), theirs(given), rtol=1e-5, atol=1e-5)
+    assert asked == [given.shape]
+
+
 @pytest.mark.parametrize("why", ["gradients", "few rows", "half precision", "autocast"])
 def test_torch_multiplies_what_is_not_for_onednn(asked, why):
     theirs, ours = pair(has_bias=True)
