@@ -40,8 +40,8 @@ def test_a_look_of_an_open_page_is_answered(site):
 def test_many_watchers_look_more_seldom(site):
     watchers = [app.Watcher(site, "mini", threading.Event()) for _ in range(12)]
     for one in (*watchers, watchers[0]):
-        one._look()
-    assert watchers[0].held[watchers[0].timer] == 5.0
+        one.look()
+    assert watchers[0].held[watchers[0].timer] == 10.0
 
 
 def test_a_watcher_that_is_not_answered_says_so(site):

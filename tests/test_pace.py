@@ -30,7 +30,7 @@ def test_a_few_pages_look_each_second():
 
 def test_a_class_looks_more_seldom_and_all_alike():
     beats, looks = watched(20, 60)
-    assert set(beats.values()) == {5.0}
+    assert set(beats.values()) == {10.0}
     assert looks <= 30 * LOOKS + 20
 
 
@@ -43,9 +43,9 @@ def test_pages_that_were_closed_count_no_more():
     pace = Pace(clock)
     for n in range(20):
         pace.beat(f"page {n}", 1.0)
-    assert pace.beat("page 0", 1.0) == 5.0
-    clock.now += 3 * 5.0
-    assert pace.beat("page 0", 5.0) == 1.0
+    assert pace.beat("page 0", 1.0) == 10.0
+    clock.now += 3 * 10.0
+    assert pace.beat("page 0", 10.0) == 1.0
 
 
 def test_a_page_that_looks_slowly_is_not_thought_closed():

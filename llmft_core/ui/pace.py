@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-LOOKS = 4  # per second, of up to 80 pages together
+LOOKS = 2  # per second, of up to 40 pages together
 BEATS = (1.0, 2.0, 5.0, 10.0, 20.0)  # seconds between two looks of one page; few steps, so that they seldom change
 ABSENT = 2.5  # beats without a look, after which a page is thought closed
 

@@ -16,7 +16,8 @@ from llmft_core.ui.page import Move, Page, View
 
 TITLE = "Train"
 TWICE = 3.0  # seconds within which the same start again is a double click
-_starting = threading.Lock()
+CURVES_LAST = 2.0  # seconds; to draw them anew for each look of many pages took a tenth of the run's time
+_starting, _drawing = threading.Lock(), threading.Lock()
 
 
 def build(page: Page) -> View:
@@ -189,7 +190,8 @@ class Train:
             return {self.live: gr.Column(visible=False), self.watched: ""}
         state = run.state()
         said = run.history()
-        curves = _curves(run, (len(said), said[-1].at if said else 0.0))
+        with _drawing:  # who comes meanwhile waits for the drawing instead of making it too
+            curves = _curves(run, ("until", time.time() // CURVES_LAST) if state.is_active else ("all", len(said)))
         log = run.log_tail(60)
         return {
             self.live: gr.Column(visible=True), self.watched: run.name, self.status: status(run),
@@ -212,8 +214,8 @@ class Curves(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _curves(run: Run, said: tuple[int, float]) -> Curves:
-    """Drawn and written as JSON once for all who watch: `said` is how much the run has said, and when it last did."""
+def _curves(run: Run, drawn_when: tuple[str, float]) -> Curves:
+    """Drawn and written as JSON once for all who watch, and again at another `drawn_when`."""
     from llmft_core import charts  # plotly: the first page need not wait for it
 
     curve = frames.learning_curve(run)
