@@ -15,7 +15,7 @@ Preset = Literal["demo", "lora", "coursework"]
 
 
 class RunConfig(BaseModel):
-    """One run. A field left None takes the preset's value (`resolved`)."""
+    """One run. A field left None takes the preset's value, the learning rate that of the method too (`resolved`)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -55,23 +55,22 @@ class RunConfig(BaseModel):
         is_large = models.is_large(self.model)
         values = PRESETS[self.preset] | TASK_PRESETS.get((self.preset, self.task), {})
         values |= LARGE_PRESETS.get(self.preset, {}) if is_large else {}
-        if self.method not in (None, values["method"]):
-            rates = SMALL_RATES if self.preset == "demo" and not is_large else RATES
-            values["learning_rate"] = rates[self.method]
+        rates = DEMO_RATES if self.preset == "demo" and not is_large else RATES
+        values["learning_rate"] = rates[self.method or values["method"]]
         given = {key: value for key, value in self.model_dump().items() if value is not None}
         return RunConfig(**(values | given))
 
 
-# Learning rates by method: all weights at once bear less than an adapter does, and large models less than small ones.
+# Learning rates by method: all weights at once bear less than an adapter does, a billion of them less than a million.
+DEMO_RATES = {"lora": 4e-3, "full": 1e-3}
 RATES = {"lora": 2e-4, "full": 3e-5}
-SMALL_RATES = {"lora": 4e-3, "full": 1e-3}
 # `None` for train_examples or eval_examples means all of them.
 PRESETS: dict[str, dict] = {
-    "demo": dict(method="lora", train_examples=4000, epochs=1, batch_size=32, learning_rate=SMALL_RATES["lora"],
+    "demo": dict(method="lora", train_examples=4000, epochs=1, batch_size=32,
                  lora_rank=16, lora_embeddings=True, patience=0, probe_examples=128, max_length=512),
-    "lora": dict(method="lora", epochs=3, batch_size=16, learning_rate=RATES["lora"],
+    "lora": dict(method="lora", epochs=3, batch_size=16,
                  lora_rank=16, lora_embeddings=False, patience=2, probe_examples=500, max_length=1024),
-    "coursework": dict(method="full", epochs=5, batch_size=16, learning_rate=RATES["full"],
+    "coursework": dict(method="full", epochs=5, batch_size=16,
                        lora_rank=16, lora_embeddings=False, patience=2, probe_examples=500, max_length=1024),
 }  # fmt: skip
 TASK_PRESETS: dict[tuple[str, str], dict] = {
@@ -87,7 +86,7 @@ WRONG = {
     "finite_number": "must be a finite number",
 }
 # What suits a model of a few million parameters would wreck one of a billion.
-LARGE_PRESETS: dict[str, dict] = {"demo": dict(learning_rate=RATES["lora"], lora_embeddings=False)}
+LARGE_PRESETS: dict[str, dict] = {"demo": dict(lora_embeddings=False)}
 
 
 def make(**settings) -> RunConfig:

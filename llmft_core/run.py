@@ -190,12 +190,14 @@ class Run:
         return files.hide_token("\n".join(text.splitlines()[-lines:]))
 
     def title(self) -> str:
-        """What people read in a list: "LoRA, official, shipped", or "LoRA, our samples, 27 Nov 02:20"."""
+        """What people read in a list: "LoRA, official, shipped"; once measured, also that its rows are our samples."""
         if self.damage:
             return f"{self.name} (damaged)"
         config = self.config.resolved()
         when = "shipped" if self.shipped else time.strftime("%d %b %H:%M", time.localtime(self.created()))
-        rows = words.source("samples") if self.source() == "samples" else config.split
+        rows = config.split
+        if self.source() == "samples":
+            rows = "our samples" if rows == "official" else f"{rows} of our samples"
         return f"{METHODS.get(config.method, config.method)}, {rows}, {when}"
 
     def headline(self) -> dict | None:

@@ -38,7 +38,7 @@ def test_a_look_of_an_open_page_is_answered(site):
 
 
 def test_many_watchers_look_more_seldom(site):
-    watchers = [app.Watcher(site, "mini", threading.Event()) for _ in range(12)]
+    watchers = [app.Watcher(Visitor(site), "mini", threading.Event()) for _ in range(12)]
     for one in (*watchers, watchers[0]):
         one.look()
     assert watchers[0].held[watchers[0].timer] == 10.0
@@ -46,7 +46,7 @@ def test_many_watchers_look_more_seldom(site):
 
 def test_a_watcher_that_is_not_answered_says_so(site):
     over = threading.Event()
-    watcher = app.Watcher(site, "mini", over)
+    watcher = app.Watcher(Visitor(site), "mini", over)
     watcher.held[watcher.timer] = 0.01
     watcher.event = watcher.event | {"id": 10**6}
     watcher.run()

@@ -71,7 +71,7 @@ def test_a_wrong_value_is_told_in_plain_words(setting, says):
 
 def test_demo_of_a_large_model_is_gentle():
     small, large, unknown = (RunConfig(model=name).resolved() for name in ("mini", "llama3.2-1b", "owner/name"))
-    assert small.lora_embeddings and small.learning_rate == PRESETS["demo"]["learning_rate"]
+    assert small.lora_embeddings and small.learning_rate == 4e-3
     assert (
         (large.lora_embeddings, large.learning_rate)
         == (unknown.lora_embeddings, unknown.learning_rate)
@@ -87,9 +87,9 @@ def test_demo_of_a_large_model_is_gentle():
         ({"preset": "demo", "method": "full", "model": "llama3.2-1b"}, 3e-5),
         ({"preset": "lora", "method": "full"}, 3e-5),
         ({"preset": "coursework", "method": "lora"}, 2e-4),
-        ({"preset": "demo", "method": "lora"}, PRESETS["demo"]["learning_rate"]),
+        ({"preset": "demo", "method": "lora"}, 4e-3),
         ({"preset": "demo", "method": "full", "learning_rate": 5e-4}, 5e-4),
     ],
 )
-def test_a_method_that_a_preset_was_not_made_for_gets_a_learning_rate_of_its_own(settings, rate):
+def test_each_method_has_a_learning_rate_of_its_own(settings, rate):
     assert config.make(**settings).learning_rate == rate

@@ -1,14 +1,16 @@
 """The tabs without a browser: Train, Results, Weights and Runs answer their handlers on made-up runs."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fakes
 import gradio as gr
 import pytest
 
-from llmft_core import config, events, runs, tasks
-from llmft_core.ui import before, live, machine, settings, tables
+from llmft_core import charts, config, events, frames, runs, tasks
+from llmft_core.ui import before, live, machine, settings, tables, train_tab
 from llmft_core.ui.choice import Choice
 from llmft_core.ui.results_tab import Results
 from llmft_core.ui.runs_tab import Runs
@@ -134,6 +136,23 @@ def test_terminal_forgets_the_pace_of_an_earlier_session_and_says_where_it_goes_
 def test_how_a_run_ended_is_said_in_a_sentence(runs_dir, state, says):
     run = runs.Run(fakes.write_run(runs_dir / "one", "sst2", state=state))
     assert says in status(run)
+
+
+def test_curves_are_drawn_anew_when_the_run_has_said_something_else(runs_dir):
+    run = runs.Run(fakes.write_run(runs_dir / "one", "sst2"))
+    said = run.history()
+    drawn = [train_tab._curves(run, len(said), said[-1].at + later) for later in (0, 0, 60)]
+    assert drawn[0] is drawn[1] and drawn[0] is not drawn[2], "made again under the same name, it says as much later"
+    assert drawn[0].loss.plot == charts.loss_curve(frames.learning_curve(run)).to_json()
+
+
+def test_many_who_look_at_once_have_the_curves_drawn_once(runs_dir, laid_out, monkeypatch):
+    run, tab, drawn = runs.Run(fakes.write_run(runs_dir / "two", "sst2")), laid_out(Train()), []
+    read = frames.learning_curve
+    monkeypatch.setattr(frames, "learning_curve", lambda run: drawn.append(run) or time.sleep(0.1) or read(run))
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda _: tab.pulse(Choice("sst2", "mini", run), "two"), range(4)))
+    assert drawn == [run] and len({one[tab.loss].plot for one in said}) == 1
 
 
 @pytest.mark.parametrize("state", ["finished", "failed", "cancelled", "running", "queued"])

@@ -144,24 +144,31 @@ def _watched(root: Path, options: dict, say) -> dict:
     The app is up both times. Watchers are threads of this process, so what they compute counts against the app.
     """
     seconds: dict[str, list[float]] = {"alone": [], "watched": []}
+    looks = []
     with servers.serve_app(root) as server:
         site = Site.read(server.address)
-        _timed_run(site, options, 0)  # the first one measures the zero-shot side, which the others read from the cache
+        pages = [Visitor(site) for _ in range(WATCHERS)]
+        for page in pages:  # open before the run begins: what Gradio keeps of each is made
+            Watcher(page, options["model"], threading.Event()).look()
+        _timed_run(options, [])  # the first one measures the zero-shot side, which the others read from the cache
         for _ in range(options["rounds"]):
-            for side, watchers in (("alone", 0), ("watched", WATCHERS)):
-                seconds[side].append(_timed_run(site, options, watchers))
-                say(f"a run {side}: {seconds[side][-1]:.1f} s")
+            for side, watching in (("alone", []), ("watched", pages)):
+                taken, looked = _timed_run(options, watching)
+                seconds[side].append(taken)
+                looks += [looked] if watching else []
+                say(f"a run {side}: {taken:.1f} s" + (f", {looked} looks" if watching else ""))
     ratios = [b / a for a, b in zip(seconds["alone"], seconds["watched"], strict=True)]
     return {
         "watchers": WATCHERS,
+        "looks": looks,
         "seconds": {side: [round(one, 2) for one in found] for side, found in seconds.items()},
         "slowdowns": [round(ratio - 1, 4) for ratio in ratios],
         "slowdown": round(statistics.median(ratios) - 1, 4),
     }
 
 
-def _timed_run(site: Site, options: dict, watchers: int) -> float:
-    """Working time of one run, from its first word to its last.
+def _timed_run(options: dict, pages: list[Visitor]) -> tuple[float, int]:
+    """Working time of one run, from its first word to its last, and how often the pages looked at it.
 
     Raises jobs.CallFailed if it does not finish, and what a watcher met.
     """
@@ -169,9 +176,7 @@ def _timed_run(site: Site, options: dict, watchers: int) -> float:
         task="sst2", model=options["model"], train_examples=options["examples"], epochs=4, data_dir=options["data_dir"]
     )
     over = threading.Event()
-    crowd = [Watcher(site, options["model"], over) for _ in range(watchers)]
-    for one in crowd:
-        one.look()  # their pages are open already: what Gradio keeps of each is made
+    crowd = [Watcher(page, options["model"], over) for page in pages]
     run = api.begin(wanted)
     for one in crowd:
         one.start()
@@ -187,15 +192,16 @@ def _timed_run(site: Site, options: dict, watchers: int) -> float:
             raise one.failed
     if state.kind != "finished":
         raise jobs.CallFailed(f"The run that was to be watched {state.kind}: {state.detail}")
-    return run.seconds()
+    return run.seconds(), sum(one.looks for one in crowd)
 
 
 class Watcher(threading.Thread):
     """A page that is open on Train: it looks as often as its timer says, and is told what has changed since."""
 
-    def __init__(self, site: Site, model: str, over: threading.Event):
+    def __init__(self, page: Visitor, model: str, over: threading.Event):
         super().__init__()
-        self.visitor, self.over, self.failed = Visitor(site), over, None
+        self.visitor, self.over, self.failed, self.looks = page, over, None, 0
+        site = page.site
         self.timer = site.component("timer", "type")
         self.event = site.event(self.timer, "tick")
         seen = self.event["inputs"][1]
@@ -213,6 +219,7 @@ class Watcher(threading.Thread):
             self.visitor.close()
 
     def look(self) -> None:
+        self.looks += 1
         for message in self.visitor.fire(self.event, self.visitor.site.values(self.event, self.held)):
             if message["msg"] == "process_completed":
                 if not message["success"]:

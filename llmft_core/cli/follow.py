@@ -112,7 +112,7 @@ def _scores(event: events.Evaluated) -> str:
 
 
 def _stop(run: Run) -> State:
-    note(f"\nStopping {run.name} after the step at hand; Ctrl-C ends it at once.")
+    note(f"\nStopping {run.name}; Ctrl-C again ends it at once.")
     try:
         return jobs.stop(run)
     except KeyboardInterrupt:

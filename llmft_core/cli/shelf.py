@@ -66,10 +66,11 @@ def show(run: RunName, *, runs_dir: RunsDirToRead = None, json: AsJson = False) 
     if rows_from := words.source(found.source()):
         rows.append(("rows from", rows_from))
     if not found.damage:
+        settings = found.config.resolved().model_dump(exclude_none=True)
         rows += [
             (key.replace("_", " "), str(value))
-            for key, value in found.config.resolved().model_dump().items()
-            if value is not None
+            for key, value in settings.items()
+            if settings["method"] == "lora" or not key.startswith("lora_")
         ]
     printing.table(("run", found.name), rows)
     if state.kind in ("failed", "died"):

@@ -6,8 +6,8 @@ equal sums, but for the order of adding, in less than half the time (Zen 5: 235 
 
 import torch
 
-# Below both, MKL is as fast. A large matrix is quicker by oneDNN from the first row on (8192 x 2048 with 1, 2, 4 rows:
-# 1.6, 2.6, 3.2 ms instead of 4.2, 8.4, 10.2), because MKL reads it once for each row.
+# Below both, MKL is as fast or faster. Large matrices that come from memory are read faster by oneDNN, and for a few
+# rows MKL's time grows almost with their number (8192 x 2048; 1, 2, 4 rows: 1.6, 2.6, 3.2 ms, MKL 4.2, 8.4, 10.2).
 FEWEST = 32  # rows
 LARGE = 1 << 18  # weights
 

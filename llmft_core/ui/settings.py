@@ -44,7 +44,7 @@ def title(name: str) -> str:
 
 
 def hints(preset: str, task: str, model: str, method: str) -> dict[str, gr.components.Component]:
-    """Updates of the controls: an empty one says in grey what the preset makes of it.
+    """Updates of the controls: an empty one says in grey what the preset and the method make of it.
 
     LoRA's own are closed to a run without it, and emptied.
     """

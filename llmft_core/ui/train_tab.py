@@ -16,7 +16,6 @@ from llmft_core.ui.page import Move, Page, View
 
 TITLE = "Train"
 TWICE = 3.0  # seconds within which the same start again is a double click
-CURVES_LAST = 2.0  # seconds; to draw them anew for each look of many pages took a tenth of the run's time
 _starting, _drawing = threading.Lock(), threading.Lock()
 
 
@@ -146,7 +145,7 @@ class Train:
         }  # fmt: skip
 
     def _hints(self, chosen: Choice, preset: str, values) -> dict:
-        """An empty setting shows what the preset makes of it."""
+        """An empty setting shows what the preset and the method make of it."""
         method = dict(zip(self.settings, values, strict=False)).get("method") or ""
         hints = settings.hints(preset, chosen.task, chosen.model, method)
         return {self.settings[name]: hint for name, hint in hints.items()}
@@ -191,7 +190,7 @@ class Train:
         state = run.state()
         said = run.history()
         with _drawing:  # who comes meanwhile waits for the drawing instead of making it too
-            curves = _curves(run, ("until", time.time() // CURVES_LAST) if state.is_active else ("all", len(said)))
+            curves = _curves(run, len(said), said[-1].at if said else 0.0)
         log = run.log_tail(60)
         return {
             self.live: gr.Column(visible=True), self.watched: run.name, self.status: status(run),
@@ -214,8 +213,8 @@ class Curves(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _curves(run: Run, drawn_when: tuple[str, float]) -> Curves:
-    """Drawn and written as JSON once for all who watch, and again at another `drawn_when`."""
+def _curves(run: Run, said: int, at: float) -> Curves:
+    """Drawn and written as JSON once for all who watch: `said` is how much the run has said, and `at` when it did."""
     from llmft_core import charts  # plotly: the first page need not wait for it
 
     curve = frames.learning_curve(run)

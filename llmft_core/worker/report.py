@@ -40,11 +40,12 @@ def label_rows(task: Task, gold: np.ndarray, log_probs: np.ndarray) -> pd.DataFr
 
 
 def trivial_rows(task: Task, examples: Sequence[Example]) -> pd.DataFrame:
-    """Rows of the answer that needs no reading: the majority class, or always to abstain."""
+    """Rows of the answer that needs no reading: the majority class (of equal ones the last), or always to abstain."""
     if not task.labels:
         return text_rows(task, examples, [""] * len(examples))
     gold = np.array([task.labels.index(example.answers[0]) for example in examples])
     share = np.bincount(gold, minlength=len(task.labels)) / len(gold)
+    share = share + 1e-6 * np.arange(len(share))  # always "negative" would have no F1, always "positive" has one
     return label_rows(task, gold, np.tile(np.log(np.clip(share, 1e-9, 1)), (len(gold), 1)))
 
 
