@@ -93,7 +93,7 @@ def test_a_run_with_a_name_of_its_own_shows_it_first(runs_dir):
     for run in made:
         fakes.write_run(run.path, "sst2")
     offered = {name: label for label, name in choice.runs_offered(runs.all(), "sst2", "mini")}
-    assert offered["my-idea"].startswith("my-idea: LoRA, official")
+    assert offered["my-idea"].startswith("my-idea: LoRA, our samples")
     assert all(offered[run.name].startswith("LoRA") for run in made[:2])
 
 
