@@ -85,7 +85,8 @@ WRONG = {
     "bool_parsing": "must be yes or no",
     "finite_number": "must be a finite number",
 }
-# What suits a model of a few million parameters would wreck one of a billion.
+OF_LORA = ("lora_rank", "lora_embeddings")  # mean nothing to a run that learns every weight
+# A small model has most of what it knows of words in its embeddings.
 LARGE_PRESETS: dict[str, dict] = {"demo": dict(lora_embeddings=False)}
 
 

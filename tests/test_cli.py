@@ -1,6 +1,7 @@
 """The command line: a run from beginning to end (with a toy recipe), and what every command prints."""
 
 import importlib
+import io
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import fakes
 import psutil
 import pytest
+from fake_speaker import FakeSpeaker
 from patience import PATIENCE, until
 
 from llmft_core import jobs, runs
@@ -175,7 +177,17 @@ def test_a_run_is_shown_and_deleted(call, finished):
     code, out, _ = call("runs", "show", "done")
     assert code == 0 and "learning rate" in out and "Better: accuracy" in out
     assert json.loads(call("runs", "show", "done", "--json")[1])["metrics"]["n"] == 60
+    fakes.write_run(finished.path.parent / "every-weight", method="full")
+    assert "lora rank" in out and "lora" not in call("runs", "show", "every-weight")[1]
     assert call("runs", "delete", "done")[0] == 0 and not finished.path.exists()
+
+
+@pytest.mark.parametrize("free, told", [((), "positive or negative?"), (("--free",), "")])
+def test_chat_says_what_it_does_with_a_line(call, finished, monkeypatch, free, told):
+    monkeypatch.setattr(jobs, "Speaker", FakeSpeaker)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a warm film\n"))
+    code, out, err = call("chat", "done", *free)
+    assert code == 0 and out.startswith("zero-shot") and told in err and bool(err) == bool(told)
 
 
 def test_weights_of_a_run(call, finished):

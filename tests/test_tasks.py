@@ -12,6 +12,7 @@ import pytest
 from llmft_core import metrics, rows, tasks
 from llmft_core.engine import data
 from llmft_core.tasks import squad_v2, sst2
+from llmft_core.worker import report
 
 EVERY = [tasks.find(name) for name in tasks.names()]
 
@@ -122,6 +123,13 @@ def test_the_baseline_of_sst2_is_always_positive(data_dir):
     known = {"accuracy": 0.5092, "precision": 0.5092, "recall": 1.0, "f1": 0.6748, "f1_macro": 0.3374}
     for name, value in known.items():
         assert found[name] == pytest.approx(value, abs=6e-5), name
+
+
+def test_of_equal_classes_the_trivial_answer_is_the_one_with_an_f1():
+    both = [sst2.to_example({"idx": label, "sentence": "so so", "label": label}) for label in (0, 1)]
+    rows = report.trivial_rows(sst2.TASK, both)
+    assert rows.predicted.tolist() == [1, 1] and sst2.summarise(rows)["f1"] == pytest.approx(2 / 3)
+    assert report.trivial_rows(sst2.TASK, [*both, both[0]]).predicted.tolist() == [0, 0, 0]
 
 
 # ---- SQuAD v2 --------------------

@@ -25,7 +25,7 @@ SENTENCE = {"sentence": "A warm, funny and quietly moving film."}
 
 
 def run(options: dict, say) -> dict:
-    """Starts the app twice, and runs `examples` × 4 epochs of sst2 2 × `rounds` times, every other one watched."""
+    """Starts the app twice, and runs `examples` × 4 epochs of sst2 1 + 2 × `rounds` times, every other one watched."""
     report: dict = {"name": "app", "rounds": options["rounds"], "cores": os.cpu_count(), "start": []}
     with tempfile.TemporaryDirectory(prefix="llmft-bench-") as folder, _runs_in(Path(folder)) as root:
         for _ in range(2):
@@ -144,7 +144,7 @@ def _watched(root: Path, options: dict, say) -> dict:
     The app is up both times. Watchers are threads of this process, so what they compute counts against the app.
     """
     seconds: dict[str, list[float]] = {"alone": [], "watched": []}
-    looks = []
+    looks: list[int] = []
     with servers.serve_app(root) as server:
         site = Site.read(server.address)
         pages = [Visitor(site) for _ in range(WATCHERS)]
@@ -156,8 +156,9 @@ def _watched(root: Path, options: dict, say) -> dict:
             for side, watching in (("alone", []), ("watched", pages)):
                 taken, looked = _timed_run(options, watching)
                 seconds[side].append(taken)
-                looks += [looked] if watching else []
-                say(f"a run {side}: {taken:.1f} s" + (f", {looked} looks" if watching else ""))
+                if watching:
+                    looks.append(looked)
+                say(f"a run {side}: {taken:.1f} s, {looked} looks")
     ratios = [b / a for a, b in zip(seconds["alone"], seconds["watched"], strict=True)]
     return {
         "watchers": WATCHERS,

@@ -44,7 +44,7 @@ def list_runs(context: typer.Context, runs_dir: RunsDirToRead = None, json: AsJs
 @runs_app.command()
 def show(run: RunName, *, runs_dir: RunsDirToRead = None, json: AsJson = False) -> None:
     """Settings, state and result of one run, and the end of its log if it went wrong."""
-    from llmft_core import runs, words
+    from llmft_core import config, runs, words
 
     found = runs.find(run)
     state = found.state()
@@ -66,11 +66,12 @@ def show(run: RunName, *, runs_dir: RunsDirToRead = None, json: AsJson = False) 
     if rows_from := words.source(found.source()):
         rows.append(("rows from", rows_from))
     if not found.damage:
-        settings = found.config.resolved().model_dump(exclude_none=True)
+        settings = found.config.resolved()
+        idle = () if settings.method == "lora" else config.OF_LORA
         rows += [
             (key.replace("_", " "), str(value))
-            for key, value in settings.items()
-            if settings["method"] == "lora" or not key.startswith("lora_")
+            for key, value in settings.model_dump(exclude_none=True).items()
+            if key not in idle
         ]
     printing.table(("run", found.name), rows)
     if state.kind in ("failed", "died"):

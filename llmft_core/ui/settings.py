@@ -7,13 +7,12 @@ from typing import Literal, Union, get_args, get_origin
 import gradio as gr
 
 from llmft_core import config, words
-from llmft_core.config import PRESETS, RunConfig
+from llmft_core.config import OF_LORA, PRESETS, RunConfig
 from llmft_core.run import METHODS
 
 ABOVE = ("model", "task", "preset")  # chosen elsewhere on the page
 NEVER = ("data_dir", "data_file")  # paths are for the command line
 NAMES = [name for name in RunConfig.model_fields if name not in ABOVE + NEVER]
-OF_LORA = ("lora_rank", "lora_embeddings")  # mean nothing to a run that learns every weight
 SWITCH = ("yes", "no")
 WIDTH = 36  # characters of a line of the command
 
