@@ -50,8 +50,23 @@ def test_bench_says_how_ours_compares_with_reading_and_leaves_nothing(tmp_path, 
     report = json.loads(capfd.readouterr().out)
     assert report["agreement"] == 1.0 and report["over_reading"] > 0 and report["lora"]["n"] == 2 * 7
     assert list((tmp_path / "llmft-pairs").iterdir()) == []
+    disk = report["from_disk"]
+    assert disk["n"] == report["ours"]["n"] and disk["over_reading"] == pytest.approx(
+        disk["seconds"] / disk["read_seconds"], abs=0.01
+    )
     printing.table(*weights.table(report))
-    assert "ours, the adapter" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "ours, the adapter" in said and "from the disk" in said
+
+
+def test_a_system_that_cannot_drop_files_from_its_cache_is_not_asked(tmp_path, monkeypatch, capfd):
+    monkeypatch.delattr(weights.os, "posix_fadvise")
+    model = tiny.llama(tmp_path / "model")
+    assert main(["bench", "weights", "--model", str(model), "--rounds", "1", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["from_disk"] is None
+    printing.table(*weights.table(report))
+    assert "from the disk" not in capfd.readouterr().out
 
 
 def test_no_room_is_said_before_anything_is_written(folders, tmp_path, monkeypatch):

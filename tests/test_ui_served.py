@@ -9,6 +9,7 @@ import pytest
 
 from llmft_core.ui.assets import FOR_GOOD, Shelf
 from llmft_core.ui.thrift import Thrifty
+from llmft_core.ui.told import Told
 
 
 class Behind:
@@ -153,3 +154,17 @@ def test_an_event_makes_only_what_it_changes():
     stranger = gr.Textbox(render=False)
     with pytest.raises(ValueError):
         finished(demo.postprocess_data(event, {stranger: "new"}, None))
+
+
+def test_what_several_pages_are_told_is_made_once(monkeypatch):
+    made = []
+    with Thrifty() as demo:
+        boxes = [gr.Textbox(label=str(number)) for number in range(3)]
+        gr.Button("go").click(lambda: None, None, boxes)
+    (event,) = demo.fns.values()
+    write = gr.Textbox.postprocess
+    monkeypatch.setattr(gr.Textbox, "postprocess", lambda box, value: made.append(value) or write(box, value))
+    told = Told({boxes[1]: "new"})
+    sent = [finished(demo.postprocess_data(event, told, None)) for _ in range(3)]
+    assert sent == [[gr.skip(), "new", gr.skip()]] * 3 and made == ["new"]
+    assert sent[0] is not sent[1], "each may be written into"

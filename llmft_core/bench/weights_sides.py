@@ -1,4 +1,5 @@
-"""The two sides of the bench `weights`, inside their children; the files are in the page cache before either begins.
+"""The two sides of the bench `weights`, inside their children; the files are in the page cache before either begins
+(but for `from_disk`, which has the system drop them).
 
 `theirs` is the loop that one writes without us: both models with transformers, and for each parameter the same figures
 with torch, from float32, norms added up in float64 (in float32 that of a 1B model's embeddings is 4 % too small).
@@ -9,6 +10,7 @@ dtype). What it leaves out costs it no time.
 """
 
 import math
+import os
 import statistics
 import time
 from pathlib import Path
@@ -45,6 +47,17 @@ def lora(request: dict) -> tuple[float, int, dict, dict]:
     start = time.perf_counter()
     table = weights.lora_changes(base, adapter)
     return time.perf_counter() - start, len(table), {}, {}
+
+
+def from_disk(request: dict) -> tuple[float, int, dict, dict]:
+    """full_changes of files that are on the disk alone, and the time of reading them from there in one thread."""
+    folders = Path(request["base"]), Path(request["tuned"])
+    _drop(folders)
+    reading = _read(folders)
+    _drop(folders)
+    start = time.perf_counter()
+    table = weights.full_changes(*folders)
+    return time.perf_counter() - start, len(table), {}, {"read_seconds": round(reading, 6)}
 
 
 @torch.inference_mode()
@@ -92,12 +105,23 @@ def _finite(row: dict[str, float]) -> dict[str, float | None]:
     return {column: value if math.isfinite(value) else None for column, value in row.items()}
 
 
+def _drop(folders: tuple[Path, ...]) -> None:
+    """Have the system write all safetensors to the disk and drop them from its page cache (Linux)."""
+    for path in _files(folders):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _read(folders: tuple[Path, ...]) -> float:
     """Seconds to read all safetensors, in pieces that stay in the processor's cache."""
     room, start = bytearray(AT_ONCE), time.perf_counter()
-    for folder in folders:
-        for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb", buffering=0) as file:
-                while file.readinto(room):
-                    pass
+    for path in _files(folders):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(room):
+                pass
     return time.perf_counter() - start
+
+
+def _files(folders: tuple[Path, ...]) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]

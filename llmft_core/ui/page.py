@@ -15,6 +15,7 @@ from llmft_core import jobs, runs, words
 from llmft_core.ui import choice, html, machine
 from llmft_core.ui.choice import Choice
 from llmft_core.ui.pace import BEATS, Pace
+from llmft_core.ui.told import Board, Told
 
 # What the URL keeps, so that a reload and a shared link show the same page.
 KEEP_IN_URL = """(task, model, run, tab) => {
@@ -66,7 +67,7 @@ class Page:
 
     def __init__(self, speaker: Any = None):
         self.speaker = speaker or jobs.Speaker()
-        self.pace = Pace()
+        self.pace, self.board = Pace(), Board()
         self.views: dict[str, View] = {}
         self.tab_items: dict[str, gr.Tab] = {}
         self.waiting: list[Callable[[Page], None]] = []
@@ -170,6 +171,7 @@ class Page:
         return self.choose(task, model, run, tab, *extra)
 
     def _go(self, move: Move, task, model, run, tab, *extra) -> dict:
+        self.board.wipe()
         every = runs.all()
         chosen = (move.run and choice.settle_run(move.run, every)) or choice.settle(task, model, run, every)
         if chosen.run and not choice.is_usable(chosen.run):
@@ -179,17 +181,35 @@ class Page:
         said = self._frame(chosen, every) | self._tab(target, chosen, extra) | more
         return said | ({self.tabs: gr.Tabs(selected=target)} if move.tab else {})
 
-    def pulse(self, request: gr.Request, beat, seen, task, model, run, tab, *extra) -> dict:
+    def pulse(self, request: gr.Request, beat, seen, *shown) -> dict:
         """At each beat while a run is active: nothing at all unless something was said, or the pace changes."""
+        beat = beat or BEATS[0]
+        wanted = self.pace.beat(request.session_hash, beat)
+        key = repr((wanted, kinds(seen), self._drawn_from(*shown)))
+        told = self.board.find(key, min(beat, wanted)) or self._news(key, seen, wanted, *shown)
+        if told and told[self.seen] != seen:
+            return told
+        return {self.seen: gr.skip()} if wanted == beat else {self.timer: gr.Timer(value=wanted)}
+
+    def _drawn_from(self, task, model, run, tab, *extra) -> tuple:
+        """What of a page decides, beside the runs, what it is told at a beat."""
+        view = self.views.get(tab)
+        values = dict(zip(self.extra, extra, strict=False))
+        return task, model, run, tab, [values.get(box) for box in view.inputs] if view and view.pulse else []
+
+    def _news(self, key: str, seen, wanted: float, task, model, run, tab, *extra) -> Told | None:
+        """What has changed since `seen`, put up for all who look at the same; None if nothing has."""
+        began = self.board.clock()
         every = runs.all()
         now = signature(every)
-        wanted = self.pace.beat(request.session_hash, beat or BEATS[0])
         if now == seen:
-            return {self.seen: gr.skip()} if wanted == beat else {self.timer: gr.Timer(value=wanted)}
+            return None
         chosen = choice.settle(task, model, run, every)
-        said = self._frame(chosen, every) if finished_since(seen, now) else {self.seen: now}
+        said = self._frame(chosen, every) if kinds(seen) != kinds(now) else {self.seen: now}
         moved = self._drawn(tab, chosen, extra, only_moving=True)
-        return said | {self.timer: gr.Timer(value=wanted, active=is_active(said[self.seen]))} | moved
+        told = Told(said | {self.timer: gr.Timer(value=wanted, active=is_active(said[self.seen]))} | moved)
+        self.board.keep(key, began, told)
+        return told
 
     def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
         seen = signature(every)  # before all that is drawn: what changes in the meantime is seen at the next beat
@@ -237,10 +257,9 @@ def signature(every: Sequence[runs.Run]) -> str:
     return "|".join(parts)
 
 
-def finished_since(before: str, now: str) -> bool:
-    """Whether the set of runs or the state of any of them differs."""
-    kinds = [{tuple(part.split(":")[:2]) for part in (text or "").split("|")} for text in (before, now)]
-    return kinds[0] != kinds[1]
+def kinds(seen: str | None) -> list[str]:
+    """Of each run that was seen its state: all that the frame around the tabs shows of it."""
+    return [part.rpartition(":")[0] for part in (seen or "").split("|")]
 
 
 def is_active(seen: str) -> bool:
