@@ -14,7 +14,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from llmft_core.engine import attention, evaluate, load, threads
+from llmft_core.engine import attention, evaluate, frozen, load, threads
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded, Prompter
 from llmft_core.engine.reading import head_only_at, inputs, passes
@@ -125,6 +125,11 @@ class TreeTrainer(Trainer):
         self.attention = attention.to_learn_with(lm, tokens_at_once(lm))
         # Not `TrainingArguments.bf16`, which leaves the model in mixed precision: its answers are measured next.
         self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, load.trains_mixed(lm))
+        self.frozen = frozen.matrices(lm.model) if load.trains_mixed(lm) else []
+
+    def train(self, *args, **kwargs):
+        with frozen.stored_in(torch.bfloat16, self.frozen):
+            return super().train(*args, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Mean loss per answer token of the step. Each pass goes backward by itself, so one graph lives at a time."""
@@ -146,7 +151,9 @@ class TreeTrainer(Trainer):
         """The probe's metrics as `eval_<name>`, seen by early stopping and by the choice of the best checkpoint."""
         was_training = self.model.training
         self.model.eval()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.probe(self.state.global_step).items()}
+        with frozen.stored_in(torch.float32, self.frozen):
+            found = self.probe(self.state.global_step)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.model.train(was_training)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
