@@ -24,11 +24,14 @@ def school(request, tmp_path, monkeypatch):
     return lm, [train.Lesson(*both) for both in zip(prompter.encode_all(prompts, lm.context, 8), answers, strict=True)]
 
 
-def learn(school, folder, probe=None):
+SCORE = {"f1": 0.5}
+
+
+def learn(school, folder, probe, patience=0, **more):
     lm, lessons = school
-    schooling = train.Schooling(2, 4, 1e-2, patience=0, seed=1, probes=2, headline="f1")
+    schooling = train.Schooling(2, 4, 1e-2, patience=patience, seed=1, probes=3, headline="f1")
     losses = []
-    train.teach(lm, lessons, schooling, folder, lambda progress: losses.append(progress.loss), probe)
+    train.teach(lm, lessons, schooling, folder, lambda progress: losses.append(progress.loss), probe, **more)
     return losses, {name: p.detach().clone() for name, p in lm.model.named_parameters()}
 
 
@@ -43,19 +46,31 @@ def test_every_matrix_under_an_adapter_is_stored_in_half_the_room(school):
 def test_what_is_learnt_is_the_same_and_all_is_as_before(school, tmp_path, monkeypatch):
     lm, _ = school
     start = {name: p.detach().clone() for name, p in lm.model.named_parameters()}
-    seen, loss = [], train.answer_loss
-    stored = lambda: {weight.dtype for weight in frozen.matrices(lm.model)}  # noqa: E731
-    monkeypatch.setattr(train, "answer_loss", lambda *a: seen.append(len(frozen.matrices(lm.model))) or loss(*a))
-    losses, after = learn(school, tmp_path / "a", lambda step: seen.append(stored()) or {"f1": 0.0})
-    assert 0 in seen and {torch.float32} in seen, "bf16 to learn with, float32 for a probe"
+    passes, probes, loss = [], [], train.answer_loss
+    monkeypatch.setattr(train, "answer_loss", lambda *a: passes.append(len(frozen.matrices(lm.model))) or loss(*a))
+    losses, after = learn(school, tmp_path / "a", lambda step: probes.append(len(frozen.matrices(lm.model))) or SCORE)
+    assert set(passes) == {0} and set(probes) == {2 * 7}, "bf16 to learn with, float32 for a probe"
     assert all(p.dtype == torch.float32 for p in after.values())
     assert all(torch.equal(after[name], p) for name, p in start.items() if "lora_" not in name)
 
     for name, parameter in lm.model.named_parameters():
         parameter.data = start[name].clone()
     monkeypatch.setattr(frozen, "matrices", lambda model: [])
-    plain, again = learn(school, tmp_path / "b", lambda step: {"f1": 0.0})
+    plain, again = learn(school, tmp_path / "b", lambda step: SCORE)
     assert plain == losses and all(torch.equal(again[name], p) for name, p in after.items())
+
+
+def test_the_best_checkpoint_and_a_resumed_run_find_float32(school, tmp_path):
+    lm, _ = school
+    scores = iter((0.9, 0.1, 0.1, 0.1))
+    losses, best = learn(school, tmp_path / "best", lambda step: {"f1": next(scores)}, patience=2)
+    assert all(p.dtype == torch.float32 for p in best.values())
+    stops = iter((False, True))
+    folder = tmp_path / "stopped"
+    learn(school, folder, lambda step: SCORE, should_stop=lambda: next(stops))
+    assert len(frozen.matrices(lm.model)) == 2 * 7
+    learn(school, folder, lambda step: SCORE, resume=True)
+    assert len(frozen.matrices(lm.model)) == 2 * 7
 
 
 def test_a_matrix_that_bf16_does_not_hold_stays_as_it_is(school):
@@ -66,8 +81,9 @@ def test_a_matrix_that_bf16_does_not_hold_stays_as_it_is(school):
     assert {id(weight) for weight in frozen.matrices(lm.model)} == {id(weight) for weight in rest}
 
 
-def test_what_is_learnt_in_full_stays_in_float32(tmp_path):
-    assert frozen.matrices(load.load(str(tiny.llama(tmp_path / "model")), full=True).model) == []
+def test_what_is_learnt_stays_in_float32(school):
+    lm, _ = school
+    assert frozen.matrices(lm.model.unload()) == [], "no adapter: full fine-tuning"
 
 
 def test_an_error_leaves_the_weights_as_they_were(school):

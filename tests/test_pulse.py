@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import fakes
@@ -11,8 +12,8 @@ from fake_speaker import FakeSpeaker
 
 from llmft_core import runs
 from llmft_core.ui import page as page_module
-from llmft_core.ui.page import Move, Page
-from llmft_core.ui.told import FRESH, Board, Told
+from llmft_core.ui.page import Move, Page, View
+from llmft_core.ui.told import FRESH, OLD, Board, Told
 
 LOOKER = SimpleNamespace(session_hash="abc")
 SHOWN = ("sst2", "mini", "sst2-one", "train")
@@ -40,7 +41,6 @@ class Clock:
 @pytest.fixture
 def clock(page):
     page.board = Board(clock := Clock())
-    clock.now += 1
     return clock
 
 
@@ -70,36 +70,61 @@ def test_a_beat_that_nobody_was_told_is_not_believed(page):
     assert max(page.pace.until.values()) < time.monotonic() + 60
 
 
-def test_pages_that_look_at_the_same_are_told_what_was_drawn_once(page, clock, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        page, "_frame", lambda *_: drawn.append(1) or {page.seen: "sst2-one:finished:", page.timer: None}
-    )
+def test_pages_that_look_at_the_same_are_told_what_was_drawn_once(page, clock):
     first = page.pulse(LOOKER, 10.0, "", *SHOWN)
     clock.now += FRESH * 1.0
-    assert page.pulse(LOOKER, 10.0, "", *SHOWN) is first and len(drawn) == 1
-    assert list(page.pulse(LOOKER, 10.0, "sst2-one:finished:", *SHOWN)) == [page.timer], "seen already"
-    assert page.pulse(LOOKER, 10.0, "", "sst2", "mini", "sst2-two", "train") is not first
+    assert page.pulse(LOOKER, 10.0, "", *SHOWN) is first
     clock.now += 0.01
-    assert page.pulse(LOOKER, 1.0, "", *SHOWN) is not first and len(drawn) >= 3, "too old for who looks every second"
+    assert page.pulse(LOOKER, 1.0, "", *SHOWN) is not first, "too old for who looks every second"
+
+
+def test_what_a_page_has_seen_it_is_not_told_again(page, clock, monkeypatch):
+    now = "sst2-one:running:7"
+    monkeypatch.setattr(page_module, "signature", lambda every: now)
+    told = page.pulse(LOOKER, 1.0, "sst2-one:running:5", *SHOWN)
+    assert told[page.seen] == now and page.pulse(LOOKER, 1.0, "sst2-one:running:6", *SHOWN) is told
+    assert page.pulse(LOOKER, 1.0, now, *SHOWN) == {page.seen: gr.skip()}
+
+
+def test_who_looks_at_something_else_is_told_something_else(page, clock):
+    picked, typed = gr.Textbox(render=False), gr.Textbox(render=False)
+    page.extra = [picked, typed]
+    page.views["train"] = View(None, [], [picked, typed], lambda chosen, run: {picked: run}, [picked])
+    told = {}
+    for run in ("a", "b"):
+        for words in ("", "3e-4"):
+            told[run, words] = page.pulse(LOOKER, 1.0, "", *SHOWN, run, words)
+    assert {key: said[picked] for key, said in told.items()} == {key: key[0] for key in told}
+    assert told["a", ""] is told["a", "3e-4"], "what is typed into the form moves nothing"
+    assert page.verdict in page.pulse(LOOKER, 1.0, "", "sst2", "mini", "sst2-two", "train", "a", "")
 
 
 def test_whoever_did_something_is_not_told_what_was_before(page, clock):
-    before = page.pulse(LOOKER, 1.0, "", *SHOWN)
-    assert page.pulse(LOOKER, 1.0, "", *SHOWN) is before
-    page._go(Move(), *SHOWN)
-    after = page.pulse(LOOKER, 1.0, "", *SHOWN)
-    assert after is not before
-    assert page.pulse(LOOKER, 1.0, "", *SHOWN) is not after, "begun in the same moment, it may be from before"
-    clock.now += 0.01
-    assert page.pulse(LOOKER, 1.0, "", *SHOWN) is page.pulse(LOOKER, 1.0, "", *SHOWN)
+    for deed in (lambda: page._go(Move(), *SHOWN), lambda: page.choose(*SHOWN)):
+        before = page.pulse(LOOKER, 1.0, "", *SHOWN)
+        assert page.pulse(LOOKER, 1.0, "", *SHOWN) is before
+        deed()
+        assert page.pulse(LOOKER, 1.0, "", *SHOWN) is not before
 
 
-def test_what_nobody_is_told_any_more_is_forgotten(page, clock):
-    page.pulse(LOOKER, 1.0, "", *SHOWN)
-    clock.now += 3600
-    page.board.keep("other", clock.now, Told())
-    assert list(page.board.kept) == ["other"]
+def test_who_comes_while_it_is_drawn_waits_for_it(clock):
+    board, drawn = Board(clock), []
+
+    def draw():
+        drawn.append(time.sleep(0.1))
+        return Told()
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: board.tell("same", 1.0, draw), range(4)))
+    assert len(drawn) == 1 and all(one is told[0] for one in told)
+
+
+def test_what_nobody_is_told_any_more_is_forgotten_and_nothing_is_not_kept():
+    board = Board(clock := Clock())
+    board.tell("old", 20.0, Told)
+    clock.now += OLD + 0.01
+    assert board.tell("nothing", 1.0, lambda: None) is None
+    assert board.kept == {}
 
 
 def test_a_run_that_ends_while_the_page_is_drawn_is_shown_at_the_next_beat(page, monkeypatch, runs_dir):
@@ -108,11 +133,11 @@ def test_a_run_that_ends_while_the_page_is_drawn_is_shown_at_the_next_beat(page,
     state = runs.Run.state
     monkeypatch.setattr(runs.Run, "state", lambda one: state(one)._replace(kind=states.get(one.name, "finished")))
 
-    def drawn(*_, **__):
+    def drawn(chosen):
         states[run.name] = "finished"
         return {}
 
-    monkeypatch.setattr(page, "_drawn", drawn)
+    page.views["train"] = View(None, [], pulse=drawn)
     said = page.pulse(LOOKER, 1.0, "at-work:running:0", *SHOWN)
     assert said[page.timer].active is True, "what was drawn is a run at work"
     said = page.pulse(LOOKER, 1.0, said[page.seen], *SHOWN)

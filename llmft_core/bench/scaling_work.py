@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from llmft_core.bench import gpu_peak
-from llmft_core.engine import attention, exact, load, score, train
+from llmft_core.engine import attention, exact, frozen, load, score, train
 from llmft_core.engine.language_model import LanguageModel
 from llmft_core.engine.prompts import Encoded
 from llmft_core.engine.tree import Packing
@@ -21,6 +21,7 @@ ANSWER = (5, 6, 5)  # what is learnt, any tokens; the last one is only predicted
 LABELS = ((5,), (6,))
 PATIENCE = 120.0  # seconds that a process waits for the others
 FIRST = 1000  # ids below may be special
+STORED_IN = {"train": torch.bfloat16, "evaluate": torch.float32}  # the frozen matrices, as where the Trainer learns
 
 
 def measure(request: dict) -> tuple[float, int, dict, dict]:
@@ -42,13 +43,15 @@ def measure(request: dict) -> tuple[float, int, dict, dict]:
         works.append(_works(pupil, point, trees, request["seed"]))
         for work in _works(pupil, point, min(trees, rows_in_pass(point)), request["seed"]).values():
             work()
+    still = frozen.matrices(pupil.model) if load.trains_mixed(pupil) else []
     seconds: list[dict[str, list[float]]] = [{name: [] for name in one} for one in works]
     turn = 0
     for _ in range(request["rounds"]):
         for one, taken in zip(works, seconds, strict=True):
             for name, work in one.items():
                 _meet(request.get("meeting"), turn)
-                taken[name].append(gpu_peak.timed(work, pupil.device)[0])
+                with frozen.stored_in(STORED_IN[name], still):
+                    taken[name].append(gpu_peak.timed(work, pupil.device)[0])
                 turn += 1
     for point, taken in zip(made, seconds, strict=True):
         point["seconds"] = {name: statistics.median(each) for name, each in taken.items()}
@@ -64,6 +67,8 @@ def _pupil(request: dict) -> LanguageModel:
         device = load.pick_device()
         shaped = {"device": str(device), "shape": request["model"], "seed": request["seed"]}
         lm = gpu_peak.model_of(shaped, load.pick_dtype(device, full=False))
+        for parameter in lm.model.parameters():
+            parameter.data = parameter.data.bfloat16().to(parameter.dtype)  # as published weights are
     else:
         lm = load.load(request["model"])
     if not lm.bears_trees:

@@ -57,7 +57,9 @@ def from_disk(request: dict) -> tuple[float, int, dict, dict]:
     _drop(folders)
     start = time.perf_counter()
     table = weights.full_changes(*folders)
-    return time.perf_counter() - start, len(table), {}, {"read_seconds": round(reading, 6)}
+    taken = time.perf_counter() - start
+    size = sum(path.stat().st_size for path in _files(folders))
+    return taken, len(table), {}, {"read_seconds": round(reading, 6), "bytes": size}
 
 
 @torch.inference_mode()

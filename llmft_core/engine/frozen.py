@@ -1,7 +1,8 @@
 """Frozen matrices stored in bf16 while an adapter learns in bf16: half the room, and nothing to cast in each pass.
 
 Autocast multiplies them in bf16 anyway: it would copy each in every pass and keep the copy until it goes backward.
-Published weights are bf16, so nothing is lost by it; a matrix that bf16 does not hold exactly stays as it is.
+Published weights are bf16, so nothing is lost by it; a matrix that bf16 does not hold exactly stays as it is, and so
+does what is no linear layer (embeddings, GPT-2's Conv1D).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,8 @@ def _fits(weight: torch.Tensor) -> bool:
 def stored_in(dtype: torch.dtype, weights: Sequence[torch.nn.Parameter]) -> Iterator[None]:
     """Inside this block the weights are stored in that dtype; after it as before."""
     before = [weight.dtype for weight in weights]
-    _store(weights, [dtype] * len(before))
     try:
+        _store(weights, [dtype] * len(before))
         yield
     finally:
         _store(weights, before)

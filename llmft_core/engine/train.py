@@ -124,8 +124,9 @@ class TreeTrainer(Trainer):
         self.lm, self.probe = lm, probe
         self.attention = attention.to_learn_with(lm, tokens_at_once(lm))
         # Not `TrainingArguments.bf16`, which leaves the model in mixed precision: its answers are measured next.
-        self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, load.trains_mixed(lm))
-        self.frozen = frozen.matrices(lm.model) if load.trains_mixed(lm) else []
+        is_mixed = load.trains_mixed(lm)
+        self.mixed = partial(torch.autocast, lm.device.type, torch.bfloat16, is_mixed)
+        self.frozen = frozen.matrices(lm.model) if is_mixed else []
 
     def train(self, *args, **kwargs):
         with frozen.stored_in(torch.bfloat16, self.frozen):

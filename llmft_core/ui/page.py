@@ -43,13 +43,14 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 @dataclass
 class View:
-    """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse`, asked
-    the same at each beat while a run is active, only what moves."""
+    """A tab as the page sees it. `draw(choice, *inputs)` gives {component: new value}; `pulse(choice, *moves_with)`,
+    asked at each beat while a run is active, only what moves: all pages with equal values there are told the same."""
 
     draw: Callable[..., dict]
     outputs: list
     inputs: list = field(default_factory=list)
     pulse: Callable[..., dict] | None = None
+    moves_with: list = field(default_factory=list)  # some of the inputs
     places: tuple = ()  # inputs of this tab that another tab may fill
 
 
@@ -160,6 +161,7 @@ class Page:
         return self._frame(chosen, every) | said | self._tab(tab, chosen, extra)
 
     def choose(self, task, model, run, tab, *extra) -> dict:
+        self.board.wipe()
         every = runs.all()
         chosen = choice.settle(task, model, run, every)
         return self._frame(chosen, every) | self._tab(tab, chosen, extra)
@@ -186,7 +188,7 @@ class Page:
         beat = beat or BEATS[0]
         wanted = self.pace.beat(request.session_hash, beat)
         key = repr((wanted, kinds(seen), self._drawn_from(*shown)))
-        told = self.board.find(key, min(beat, wanted)) or self._news(key, seen, wanted, *shown)
+        told = self.board.tell(key, min(beat, wanted), partial(self._news, seen, wanted, *shown))
         if told and told[self.seen] != seen:
             return told
         return {self.seen: gr.skip()} if wanted == beat else {self.timer: gr.Timer(value=wanted)}
@@ -194,22 +196,19 @@ class Page:
     def _drawn_from(self, task, model, run, tab, *extra) -> tuple:
         """What of a page decides, beside the runs, what it is told at a beat."""
         view = self.views.get(tab)
-        values = dict(zip(self.extra, extra, strict=False))
-        return task, model, run, tab, [values.get(box) for box in view.inputs] if view and view.pulse else []
+        return task, model, run, tab, self._values(view.moves_with, extra) if view else []
 
-    def _news(self, key: str, seen, wanted: float, task, model, run, tab, *extra) -> Told | None:
-        """What has changed since `seen`, put up for all who look at the same; None if nothing has."""
-        began = self.board.clock()
+    def _news(self, seen, wanted: float, task, model, run, tab, *extra) -> Told | None:
+        """What has changed since `seen`; None if nothing has."""
         every = runs.all()
         now = signature(every)
         if now == seen:
             return None
         chosen = choice.settle(task, model, run, every)
         said = self._frame(chosen, every) if kinds(seen) != kinds(now) else {self.seen: now}
-        moved = self._drawn(tab, chosen, extra, only_moving=True)
-        told = Told(said | {self.timer: gr.Timer(value=wanted, active=is_active(said[self.seen]))} | moved)
-        self.board.keep(key, began, told)
-        return told
+        view = self.views.get(tab)
+        moved = view.pulse(chosen, *self._values(view.moves_with, extra)) if view and view.pulse else {}
+        return Told(said | {self.timer: gr.Timer(value=wanted, active=is_active(said[self.seen]))} | moved)
 
     def _frame(self, chosen: Choice, every: Sequence[runs.Run]) -> dict:
         seen = signature(every)  # before all that is drawn: what changes in the meantime is seen at the next beat
@@ -224,15 +223,13 @@ class Page:
         }
 
     def _tab(self, tab: str, chosen: Choice, extra: Sequence) -> dict:
-        return {self.open_tab: tab} | self._drawn(tab, chosen, extra)
-
-    def _drawn(self, tab: str, chosen: Choice, extra: Sequence, only_moving: bool = False) -> dict:
         view = self.views.get(tab)
-        draw = view and (view.pulse if only_moving else view.draw)
-        if not draw:
-            return {}
+        return {self.open_tab: tab} | (view.draw(chosen, *self._values(view.inputs, extra)) if view else {})
+
+    def _values(self, boxes: Sequence, extra: Sequence) -> list:
+        """What stands in these inputs of tabs, of all that a page sends."""
         values = dict(zip(self.extra, extra, strict=False))
-        return draw(chosen, *(values.get(box) for box in view.inputs))
+        return [values.get(box) for box in boxes]
 
 
 def verdict_html(chosen: Choice) -> str:

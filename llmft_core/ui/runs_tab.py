@@ -1,6 +1,7 @@
 """Runs: what was trained here and what ships, in which state; open one, stop it, resume it, delete it."""
 
 import functools
+from collections.abc import Callable
 from html import escape
 
 import gradio as gr
@@ -15,13 +16,19 @@ HINT = "Choose a run. Runs marked shipped came with llmft and cannot be deleted.
 
 
 def build(page: Page) -> View:
-    tab = Runs()
+    tab = Runs(page.board.wipe)
     tab.layout()
     page.later(tab.connect)
-    return View(tab.draw, tab.outputs, [tab.picked, tab.search], tab.pulse)
+    inputs = [tab.picked, tab.search]
+    return View(tab.draw, tab.outputs, inputs, tab.pulse, inputs)
 
 
 class Runs:
+    """`wipe` is called where a row is drawn as it is now, so that its page is not told afterwards what was before."""
+
+    def __init__(self, wipe: Callable[[], None] = lambda: None):
+        self.wipe = wipe
+
     def layout(self) -> None:
         with gr.Row(elem_classes="ends"):
             self.search = gr.Textbox(
@@ -71,9 +78,11 @@ class Runs:
         return {box: value for box, value in said.items() if box not in (self.confirm, self.picked)}
 
     def on_pick(self, event: gr.SelectData, search) -> dict:
+        self.wipe()
         return self._shown(str(event.value), search or "") | {self.error: ""}
 
     def on_search(self, picked, search) -> str:
+        self.wipe()
         return _table(picked or "", search or "")
 
     def _shown(self, picked: str, search: str) -> dict:

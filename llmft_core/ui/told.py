@@ -22,22 +22,23 @@ class Board:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.clock, self.lock = clock, threading.Lock()
         self.kept: dict[str, tuple[float, Told]] = {}
-        self.wiped = clock()
 
-    def find(self, key: str, beat: float) -> Told | None:
-        """What was told of `key`, if that is fresh enough for a page that looks every `beat` seconds."""
-        with self.lock:
-            began, told = self.kept.get(key, (float("-inf"), None))
-            return told if self.clock() - began <= FRESH * beat else None
+    def tell(self, key: str, beat: float, draw: Callable[[], Told | None]) -> Told | None:
+        """What was told of `key`, if it is fresh enough for a page that looks every `beat` seconds, or `draw()`.
 
-    def keep(self, key: str, began: float, told: Told) -> None:
-        """Put up what was drawn of the runs as they were at `began` (our clock), unless the board was wiped since."""
+        Who comes while it is drawn waits for it. None, which says that there is nothing to tell, is not put up.
+        """
         with self.lock:
-            if began > self.wiped:
-                self.kept = {one: kept for one, kept in self.kept.items() if self.clock() - kept[0] <= OLD}
-                self.kept[key] = (began, told)
+            now = self.clock()
+            self.kept = {one: kept for one, kept in self.kept.items() if now - kept[0] <= OLD}
+            if key in self.kept and now - self.kept[key][0] <= FRESH * beat:
+                return self.kept[key][1]
+            told = draw()
+            if told is not None:
+                self.kept[key] = (now, told)
+            return told
 
     def wipe(self) -> None:
-        """Somebody did something, and must see it from now on."""
+        """Somebody did something or drew what is now: nobody is told from here on what was before."""
         with self.lock:
-            self.kept, self.wiped = {}, self.clock()
+            self.kept = {}

@@ -24,7 +24,7 @@ def build(page: Page) -> View:
     tab.layout()
     page.later(tab.connect)
     inputs = [tab.watched, tab.preset, *tab.settings.values()]
-    return View(tab.draw, tab.outputs, inputs, tab.pulse, places=(tab.watched,))
+    return View(tab.draw, tab.outputs, inputs, tab.pulse, [tab.watched], places=(tab.watched,))
 
 
 class Train:
@@ -182,7 +182,7 @@ class Train:
 
     # ---- the run that is watched --------------------
 
-    def pulse(self, chosen: Choice, watched="", *_) -> dict:
+    def pulse(self, chosen: Choice, watched="") -> dict:
         """The lower half: the run at work, or how the last one ended."""
         run = live.watched(runs.all(), chosen.task, chosen.model, choice.is_of, watched or "")
         if run is None:
