@@ -13,6 +13,9 @@ QUICK = {
     # the time of an evaluation. So those under 32 MB (its limit) come from a heap that is kept.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    # oneDNN keeps what it made for the last 1,024 shapes of products. Hardly two passes of a training are of one shape,
+    # so it is a third of the memory of a small model, and never asked for again.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 POLITE = {
     "TOKENIZERS_PARALLELISM": "false",
