@@ -1,5 +1,7 @@
 """Prompt trees are exact: same loss, gradients, tokens and probabilities as the same examples run alone."""
 
+import math
+
 import numpy as np
 import pytest
 import tiny
@@ -155,11 +157,12 @@ def test_no_token_sees_another_branch_or_padding():
     }
 
 
-def test_trees_keep_every_prompt_once_and_stay_narrow():
+def test_trees_keep_every_prompt_once_and_are_narrow_and_even():
     prompts = [Encoded((1, 2, 3), tuple(range(10, 10 + n % 30 + 1))) for n in range(200)]
     trees = tree.grow(prompts, [()] * len(prompts), widest=100)
     assert sorted(branch.key for t in trees for branch in t.branches) == list(range(200))
-    assert max(t.length for t in trees) <= 103
+    lengths = [t.length for t in trees]
+    assert max(lengths) <= 105 and max(lengths) - min(lengths) <= 2, "hardly anything is padded"
     for batch in tree.batches(trees, 500):
         assert len(batch) * max(t.length for t in batch) <= 500
 
@@ -175,4 +178,14 @@ def test_rows_are_as_wide_as_their_prefix_is_worth(prefix):
     assert cost(best) <= min(map(cost, range(tree.NARROWEST, tree.WIDEST + 1))) * 1.001
     prompts = [Encoded(tuple(range(prefix)), (n, n + 1)) for n in range(500)]
     rows = tree.grow(prompts, [()] * len(prompts))
-    assert {row.length - prefix for row in rows[:-1]} == {best - best % 2}
+    assert len(rows) == math.ceil(2 * 500 / best)
+    lengths = {row.length for row in rows}
+    assert max(lengths) <= prefix + best + 1 and max(lengths) - min(lengths) <= 2
+
+
+def test_a_branch_too_long_for_any_row_has_one_and_none_is_empty():
+    branches = [tree.Branch(0, (7,) * 1000), *(tree.Branch(key, ()) for key in range(1, 20))]
+    rows = tree.in_rows(branches, 100)
+    assert sorted(branch.key for row in rows for branch in row) == list(range(20)) and all(rows)
+    assert [branch.key for branch in rows[0]] == [0]
+    assert len(tree.in_rows(branches, 0)) == 2, "a row for each that has tokens of its own"

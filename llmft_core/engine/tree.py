@@ -7,6 +7,7 @@
 How a model reads such a row is in `reading`.
 """
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -86,19 +87,27 @@ def grow(
     groups: dict[tuple[int, ...], list[Branch]] = defaultdict(list)
     for key, (prompt, hung) in enumerate(zip(prompts, leaves, strict=True)):
         groups[prompt.prefix].append(Branch(key, prompt.question, tuple(hung)))
-    trees = []
-    for prefix, branches in groups.items():
-        most = breadth(len(prefix)) if widest is None else widest
-        row: list[Branch] = []
-        used = 0
-        for branch in sorted(branches, key=lambda branch: branch.length):
-            if row and used + branch.length > most:
-                trees.append(Tree(prefix, tuple(row)))
-                row, used = [], 0
-            row.append(branch)
-            used += branch.length
-        trees.append(Tree(prefix, tuple(row)))
-    return trees
+    return [
+        Tree(prefix, tuple(row))
+        for prefix, branches in groups.items()
+        for row in in_rows(branches, breadth(len(prefix)) if widest is None else widest)
+    ]
+
+
+def in_rows(branches: Sequence[Branch], most: int) -> list[list[Branch]]:
+    """Branches in as few rows of about `most` tokens as hold them, as even as can be, so that nothing is padded much.
+
+    The longest first, each into the row that is least full: the fullest is at most a third over the best (Graham 1969).
+    """
+    total = sum(branch.length for branch in branches)
+    needed = min(len(branches), max(1, math.ceil(total / most))) if most else len(branches)
+    rows: list[list[Branch]] = [[] for _ in range(needed)]
+    fill = [(0, number) for number in range(needed)]
+    for branch in sorted(branches, key=lambda branch: -branch.length):
+        used, number = heapq.heappop(fill)
+        rows[number].append(branch)
+        heapq.heappush(fill, (used + branch.length, number))
+    return [row for row in rows if row]
 
 
 def unfold(prompts: Sequence[Encoded], leaves: Sequence[tuple[tuple[int, ...], ...]]) -> list[Tree]:
