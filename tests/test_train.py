@@ -79,6 +79,14 @@ def test_last_step_is_told_however_seldom_steps_are(school, tmp_path):
     assert heard[0].step == 2 and heard[-1].step == heard[-1].steps == 125
 
 
+def test_step_at_which_it_was_stopped_is_told_however_seldom_steps_are(school, tmp_path):
+    lm, lessons = school
+    heard, asked = [], iter((False, False, True))
+    long = schooling(epochs=125, batch_size=6)  # told every eighth step
+    assert not train.teach(lm, lessons, long, tmp_path / "checkpoints", heard.append, should_stop=lambda: next(asked))
+    assert [progress.step for progress in heard] == [3]
+
+
 def test_full_fine_tuning_moves_every_matrix(tmp_path, school):
     _, lessons = school
     lm = load.load(str(tmp_path / "model"), full=True)

@@ -271,8 +271,15 @@ def test_a_damaged_run_is_listed_and_breaks_nothing(runs_dir, sst2, laid_out):
 
 def test_runs_are_found_by_their_letters(runs_dir, sst2, squad, laid_out):
     tab = laid_out(Runs())
-    assert "squad-one" not in tab.on_search("", "SST2")
-    assert "No run" in tab.on_search("", "zzz")
+    assert "squad-one" not in tab.on_search("", "SST2")[tab.table]
+    assert "No run" in tab.on_search("", "zzz")[tab.table]
+
+
+def test_nothing_can_be_done_with_a_run_that_the_search_hides(runs_dir, sst2, squad, laid_out):
+    tab = laid_out(Runs())
+    shown, hidden = (tab.on_search("squad-one", letters) for letters in ("squad", "SST2"))
+    assert shown[tab.picked] == "squad-one" and shown[tab.delete].interactive and shown[tab.open].interactive
+    assert hidden[tab.picked] == "" and not hidden[tab.delete].interactive and not hidden[tab.open].interactive
 
 
 @pytest.mark.parametrize(("task", "name"), [("sst2", "Margin change"), ("squad_v2", "F1 change")])

@@ -193,7 +193,7 @@ class Listener(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         control.should_log |= state.global_step == state.max_steps  # the curve ends where the training does
         if self.should_stop():
-            self.stopped = control.should_training_stop = control.should_save = True
+            self.stopped = control.should_training_stop = control.should_save = control.should_log = True
             args.load_best_model_at_end = False  # a cancelled run keeps its last weights, not its best
         return control
 

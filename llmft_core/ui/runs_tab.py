@@ -1,12 +1,14 @@
 """Runs: what was trained here and what ships, in which state; open one, stop it, resume it, delete it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 
 import gradio as gr
+import pandas as pd
 
 from llmft_core import frames, jobs, runs, tasks
+from llmft_core.run import Run
 from llmft_core.ui import choice, html, live, machine, tables
 from llmft_core.ui.choice import Choice
 from llmft_core.ui.page import Move, Page, View
@@ -57,7 +59,7 @@ class Runs:
     def connect(self, page: Page) -> None:
         page.on(self.table.select, self.on_pick, [self.search], self.outputs)
         page.on(
-            self.search.change, self.on_search, [self.picked, self.search], [self.table], trigger_mode="always_last"
+            self.search.change, self.on_search, [self.picked, self.search], self.outputs, trigger_mode="always_last"
         )
         (watched,) = page.views["train"].places
         page.moves(self.open.click, functools.partial(_open, watched), [self.picked])
@@ -81,12 +83,15 @@ class Runs:
         self.wipe()
         return self._shown(str(event.value), search or "") | {self.error: ""}
 
-    def on_search(self, picked, search) -> str:
+    def on_search(self, picked, search) -> dict:
         self.wipe()
-        return _table(picked or "", search or "")
+        return self._shown(picked or "", search or "")
 
     def _shown(self, picked: str, search: str) -> dict:
-        run = next((one for one in runs.all() if one.name == picked), None)
+        """The list, and what can be done with the run that is picked in it; with none that the search hides."""
+        every = runs.all()
+        frame = _held(every, search)
+        run = next((one for one in every if one.name == picked and picked in set(frame["name"])), None)
         state = run.state() if run else None
         allowed = not machine.why_no_training()
         is_open = bool(run) and not run.damage
@@ -94,7 +99,8 @@ class Runs:
         can_resume = is_open and not run.shipped and state.kind in ("failed", "cancelled", "died")
         can_delete = bool(run) and not run.shipped and not state.is_active
         return {
-            self.picked: picked if run else "", self.table: _table(picked, search), self.confirm: gr.Row(visible=False),
+            self.picked: picked if run else "", self.table: _table(every, frame, picked),
+            self.confirm: gr.Row(visible=False),
             self.open: gr.Button(interactive=is_open), self.stop: gr.Button(interactive=can_stop and allowed),
             self.resume: gr.Button(interactive=can_resume and allowed),
             self.delete: gr.Button(interactive=can_delete and allowed),
@@ -136,15 +142,19 @@ def _ask(name) -> tuple:
     return gr.Row(visible=True), html.page(f"<p>Delete <b>{escape(str(name))}</b> for good, with its weights?</p>")
 
 
-def _table(picked: str, search: str) -> str:
-    every = runs.all()
-    if not every:
-        return html.empty("No runs yet", "What you train in Train is kept here, and stays when the app is closed.")
+def _held(every: Sequence[Run], search: str) -> pd.DataFrame:
+    """Rows of the runs that hold these letters, all without any."""
     frame = frames.runs_table(every)
     wanted = search.strip().lower()
-    if wanted:
-        texts = frame[["name", "state", "task", "model", "method"]].agg(" ".join, axis=1).str.lower()
-        frame = frame[texts.str.contains(wanted, regex=False)]
+    if not wanted or frame.empty:
+        return frame
+    texts = frame[["name", "state", "task", "model", "method"]].agg(" ".join, axis=1).str.lower()
+    return frame[texts.str.contains(wanted, regex=False)]
+
+
+def _table(every: Sequence[Run], frame: pd.DataFrame, picked: str) -> str:
+    if not every:
+        return html.empty("No runs yet", "What you train in Train is kept here, and stays when the app is closed.")
     if frame.empty:
         return html.note("No run holds these letters.")
     states = {run.name: live.state_words(run) for run in every}
