@@ -13,6 +13,7 @@ from fake_speaker import FakeSpeaker
 from llmft_core import runs
 from llmft_core.ui import page as page_module
 from llmft_core.ui.page import Move, Page, View
+from llmft_core.ui.runs_tab import Runs
 from llmft_core.ui.told import FRESH, OLD, Board, Told
 
 LOOKER = SimpleNamespace(session_hash="abc")
@@ -105,6 +106,13 @@ def test_whoever_did_something_is_not_told_what_was_before(page, clock):
         assert page.pulse(LOOKER, 1.0, "", *SHOWN) is before
         deed()
         assert page.pulse(LOOKER, 1.0, "", *SHOWN) is not before
+
+
+def test_a_row_that_is_drawn_as_it_is_now_wipes_what_pages_are_told(sst2, laid_out):
+    wiped = []
+    tab = laid_out(Runs(lambda: wiped.append(1)))
+    tab.on_search("", "sst2")
+    assert tab.on_pick(SimpleNamespace(value="sst2-one"), "")[tab.picked] == "sst2-one" and len(wiped) == 2
 
 
 def test_who_comes_while_it_is_drawn_waits_for_it(clock):

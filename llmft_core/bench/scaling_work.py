@@ -49,8 +49,8 @@ def measure(request: dict) -> tuple[float, int, dict, dict]:
     for _ in range(request["rounds"]):
         for one, taken in zip(works, seconds, strict=True):
             for name, work in one.items():
-                _meet(request.get("meeting"), turn)
                 with frozen.stored_in(STORED_IN[name], still):
+                    _meet(request.get("meeting"), turn)
                     taken[name].append(gpu_peak.timed(work, pupil.device)[0])
                 turn += 1
     for point, taken in zip(made, seconds, strict=True):

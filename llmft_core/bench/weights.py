@@ -27,8 +27,8 @@ def run(options: dict, say) -> dict:
         report = duel.fight("weights", fight, folders, options["rounds"], say)
         disk = _more("from_disk", folders, options["rounds"], say) if hasattr(os, "posix_fadvise") else None
         lora = _more("lora", folders, options["rounds"], say)
-    report |= {"over_reading": _over_reading(report["ours"]), "from_disk": disk, "lora": lora}
-    return report | {"request": {"model": options["model"]}}
+    own = {"over_reading": _over_reading(report["ours"]), "from_disk": disk, "lora": lora}
+    return report | {"request": {"model": options["model"]}} | own
 
 
 def _over_reading(found: dict) -> float:
